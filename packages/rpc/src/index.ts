@@ -1,0 +1,1 @@
+export type { CallContext, CallOptions, MethodsOf, ServiceClient, ServiceImpl } from "./service.ts";

@@ -1,0 +1,37 @@
+/** Waiting, passed in wherever it matters, so that simulations own it. Timers never keep the process alive. */
+export interface Timers {
+  /** Resolves after `ms` milliseconds. Rejects with the signal's reason when it aborts first. */
+  sleep(ms: number, options?: { signal?: AbortSignal }): Promise<void>;
+  /** Calls `run` once after `ms` milliseconds, unless the returned handle is disposed first. */
+  after(ms: number, run: () => void): Disposable;
+  /** Calls `run` every `ms` milliseconds until the returned handle is disposed. */
+  every(ms: number, run: () => void): Disposable;
+}
+
+export const systemTimers: Timers = {
+  sleep(ms, { signal } = {}) {
+    return new Promise((resolve, reject) => {
+      if (signal?.aborted) {
+        reject(signal.reason);
+        return;
+      }
+      const onAbort = (): void => {
+        clearTimeout(timer);
+        reject(signal?.reason);
+      };
+      const timer = setTimeout(() => {
+        signal?.removeEventListener("abort", onAbort);
+        resolve();
+      }, ms);
+      signal?.addEventListener("abort", onAbort, { once: true });
+    });
+  },
+  after(ms, run) {
+    const timer = setTimeout(run, ms).unref();
+    return { [Symbol.dispose]: () => clearTimeout(timer) };
+  },
+  every(ms, run) {
+    const timer = setInterval(run, ms).unref();
+    return { [Symbol.dispose]: () => clearInterval(timer) };
+  },
+};
