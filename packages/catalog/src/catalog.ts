@@ -1,0 +1,124 @@
+import type { Digest } from "@meridian/oci";
+import type { recordV1 } from "@meridian/wire";
+
+/** A visible tag. */
+export interface TagView {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly size: number;
+  /** The site whose write it is: surely a holder of the manifest. */
+  readonly site: string;
+}
+
+/** A visible manifest: by its own live put, or by what names it (consistency.md §4). */
+export interface ManifestView {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly size: number;
+  readonly site: string;
+  /** Absent while the manifest's own record has not arrived: its bytes tell. */
+  readonly value?: recordV1.ManifestValue;
+}
+
+/** A visible blob of a repository. */
+export interface LinkView {
+  readonly digest: Digest;
+  readonly size: number;
+  readonly site: string;
+}
+
+/** A page of names in ASCII order. */
+export interface Page<T> {
+  readonly items: readonly T[];
+  /** Pass as `last` for the next page; absent on the last one. */
+  readonly next?: string;
+}
+
+/** An entry of the referrers list. */
+export interface ReferrerView {
+  readonly digest: Digest;
+  readonly mediaType: string;
+  readonly size: number;
+  readonly artifactType: string;
+  readonly annotations: Readonly<Record<string, string>>;
+}
+
+/** What the folded view of this process shows. Everything is synchronous and local: the pull path. */
+export interface CatalogReader {
+  tag(repository: string, tag: string): TagView | undefined;
+  manifest(repository: string, digest: Digest): ManifestView | undefined;
+  /** Config, layer or manifest bytes linked in the repository. */
+  blob(repository: string, digest: Digest): LinkView | undefined;
+  /** True when anything visible lives in the repository, or its record does. */
+  hasRepository(repository: string): boolean;
+  /** `last` is exclusive. */
+  tags(repository: string, page: { n?: number; last?: string }): Page<string>;
+  repositories(page: { n?: number; last?: string }): Page<string>;
+  referrers(repository: string, subject: Digest): ReferrerView[];
+  /** Live tags that name the digest. */
+  tagsOf(repository: string, digest: Digest): string[];
+  /** Visible indexes (or manifests) that reference the digest. */
+  referencedBy(repository: string, digest: Digest): Digest[];
+  /** Nodes, as site/node, that said they hold the digest. A hint. */
+  holders(digest: Digest): string[];
+  /** The live records (tag, manifest, link, blob at node) that make a digest visible: what a Lookup answers. */
+  recordsFor(repository: string, digest: Digest): recordV1.Record[];
+  /** What the whole of an image needs: the manifest itself, config, layers, children and theirs; foreign layers left out. `complete` is false when some manifest's references are not known yet. */
+  contents(repository: string, digest: Digest): { readonly blobs: ReadonlyArray<{ digest: Digest; size: number; manifest: boolean }>; readonly complete: boolean };
+  /** Folded positions as a `Meridian-Version` token (design.md P11). */
+  version(): string;
+}
+
+/** One change, by key. The catalog adds clock, `prev` and `deleted`. */
+export type Change =
+  | { readonly kind: "tag"; readonly repository: string; readonly tag: string; readonly digest: Digest; readonly mediaType: string; readonly size: number; readonly who: string }
+  | { readonly kind: "manifest"; readonly repository: string; readonly digest: Digest; readonly value: recordV1.ManifestValue }
+  | { readonly kind: "link"; readonly repository: string; readonly digest: Digest; readonly size: number }
+  | { readonly kind: "repository"; readonly repository: string; readonly who: string }
+  | { readonly kind: "blob-at-node"; readonly digest: Digest; readonly node: string; readonly size: number; readonly state: "present" | "draining" | "absent" }
+  | { readonly kind: "delete-tag"; readonly repository: string; readonly tag: string; readonly who: string }
+  | { readonly kind: "delete-manifest"; readonly repository: string; readonly digest: Digest; readonly who: string }
+  | { readonly kind: "delete-link"; readonly repository: string; readonly digest: Digest };
+
+/** Conditions on the tag of a tag or delete-tag change (RFC 9110 §13.1). */
+export interface TagCondition {
+  /** The digest that the tag must name. */
+  readonly ifMatch?: Digest;
+  /** The tag must not exist. */
+  readonly ifNoneMatch?: "*";
+}
+
+export interface CatalogWriter {
+  /**
+   * Writes the changes in order: outbox, log, fold on every live gateway of the site; then resolves with the version
+   * token that shows them. Nothing is written twice on retries inside.
+   * @throws ContentError `precondition` when a condition fails, `unavailable` when the log is away (nothing was written, or the outcome is unknown and a retry is safe).
+   */
+  commit(changes: readonly Change[], options?: { condition?: TagCondition; signal?: AbortSignal }): Promise<string>;
+  /** Merges records that another member answered with into this process's view (not into the log). */
+  learn(records: readonly recordV1.Record[]): Promise<void>;
+}
+
+/** What changed in the view, for schedulers and caches. Delivered after the fold's transaction committed. */
+export type CatalogEvent =
+  | { readonly kind: "tag"; readonly repository: string; readonly tag: string; readonly digest: Digest | undefined; readonly origin: string }
+  | { readonly kind: "manifest"; readonly repository: string; readonly digest: Digest; readonly visible: boolean; readonly origin: string }
+  | { readonly kind: "link"; readonly repository: string; readonly digest: Digest; readonly size: number; readonly visible: boolean; readonly origin: string }
+  | { readonly kind: "holder"; readonly digest: Digest; readonly node: string; readonly present: boolean };
+
+/** The catalog of one process: view, fold and writer. */
+export interface Catalog extends CatalogReader, CatalogWriter, AsyncDisposable {
+  /** Calls `listener` with each batch of events until disposed. */
+  subscribe(listener: (events: readonly CatalogEvent[]) => void): Disposable;
+  /** True once folded past the heads known at start and listed by every live gateway of the site. */
+  readonly ready: boolean;
+  /**
+   * Resolves once the view shows the version token or newer.
+   * @throws ContentError `unavailable` when the signal's deadline passes first, `invalid` when the token is malformed, `precondition` when it names a lost incarnation.
+   */
+  reached(version: string, signal: AbortSignal): Promise<void>;
+  /** Last sequence of the origin's stream that every live gateway of this site has folded: what tail readers report. */
+  foldedPosition(origin: string): { readonly incarnation: string; readonly sequence: number } | undefined;
+  /** Remembers a digest's manifest references read from its bytes, where its record is missing or too large. */
+  learnManifest(repository: string, digest: Digest, value: recordV1.ManifestValue): Promise<void>;
+}

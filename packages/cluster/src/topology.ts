@@ -1,0 +1,33 @@
+/** A service role that a process may run. */
+export const Role = { gateway: "gateway", blobNode: "blob-node", replicator: "replicator", auth: "auth" } as const;
+export type Role = (typeof Role)[keyof typeof Role];
+
+/** One process of the cluster, and where its internal listeners are. */
+export interface ProcessAddress {
+  readonly site: string;
+  /** Unique inside the site, e.g. "blob-node-1"; "site" when one process runs all roles. */
+  readonly process: string;
+  readonly roles: readonly Role[];
+  /** host:port of its gRPC listener (mTLS). */
+  readonly grpc: string;
+  /** https origin of its byte listener (mTLS); only with the blob-node role. */
+  readonly bytes?: string;
+  /** Origin of its OCI listener; only with the gateway role. */
+  readonly edge?: string;
+}
+
+/** The cluster as configured: the same table in every process, seen from one site. */
+export interface Topology {
+  /** The cluster's name: token audience, `service` of the token realm, trust domain. */
+  readonly cluster: string;
+  readonly site: string;
+  readonly process: string;
+  /** All members, this site included, in the order of the policy log's initial membership (the first is its home). */
+  readonly sites: readonly string[];
+  readonly processes: readonly ProcessAddress[];
+}
+
+/** A node's full name as records and headers carry it: site/process. */
+export function nodeName(address: Pick<ProcessAddress, "site" | "process">): string {
+  return `${address.site}/${address.process}`;
+}

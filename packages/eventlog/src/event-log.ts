@@ -1,0 +1,116 @@
+/** One life of a stream. A lower one (by `created`, then `id`) than the one known is refused. */
+export interface Incarnation {
+  /** Creation reading: upper 48 bits milliseconds since the Unix epoch, lower 16 bits a counter. */
+  readonly created: bigint;
+  readonly id: string;
+}
+
+/**
+ * A place in a stream that can be checked at every resume (consistency.md §1): a lost tail that was refilled
+ * differently is found although the stream is compacted.
+ */
+export interface Cursor {
+  readonly incarnation: Incarnation;
+  /** The last entry taken; 0 before the first. */
+  readonly sequence: number;
+  /** The last session record at or before `sequence`; absent when there is none. */
+  readonly session?: { readonly sequence: number; readonly hash: Uint8Array };
+}
+
+/** A stored entry. */
+export interface LogEntry {
+  /** Position in this stream; starts at 1, grows, has gaps where entries were compacted away. */
+  readonly sequence: number;
+  readonly subject: string;
+  readonly payload: Uint8Array;
+  /** W3C trace context of the write; absent when it was not sampled. */
+  readonly traceparent?: string;
+  /** In a copy: where the entry stands in the origin's stream. Absent in a log of the site's own. */
+  readonly origin?: Cursor;
+}
+
+/** What a writer hands in. */
+export interface NewEntry {
+  readonly subject: string;
+  /** At most 64 KiB. */
+  readonly payload: Uint8Array;
+  readonly traceparent?: string;
+  readonly origin?: Cursor;
+}
+
+export interface AppendOptions {
+  /** Refuse with ContentError `conflict` unless this is the sequence of the subject's last entry (0: no entry). */
+  readonly expectedLastSubjectSequence?: number;
+  /** Refuse with ContentError `conflict` unless this is the stream's last sequence. */
+  readonly expectedLastSequence?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Entries as a reader gets them; an empty one is a heartbeat (at least one a second while idle). */
+export interface TailBatch {
+  readonly entries: readonly LogEntry[];
+  /** The stream's last sequence when the batch was read. */
+  readonly head: number;
+}
+
+/** The answer to "may I go on from this cursor?" */
+export type ResumeCheck =
+  | { readonly ok: true; readonly incarnation: Incarnation; readonly head: number }
+  | { readonly ok: false; readonly incarnation: Incarnation; readonly head: number; readonly reason: string };
+
+export interface EventLogReader {
+  readonly stream: string;
+  /** @throws ContentError `unavailable` when the log cannot be reached. */
+  head(): Promise<{ readonly incarnation: Incarnation; readonly sequence: number }>;
+  /** The subject's last entry; undefined when there is none. */
+  last(subject: string): Promise<LogEntry | undefined>;
+  /** Checks incarnation, sequence and session of a cursor against the stream (consistency.md §1). */
+  check(cursor: Cursor | undefined): Promise<ResumeCheck>;
+  /** The cursor that names this place of the stream, with its session. */
+  cursorAt(sequence: number): Promise<Cursor>;
+  /**
+   * Entries after `after`, then new ones as they come, until the signal aborts. Batches hold at most 1 MiB or 5 000 entries.
+   * Ends with ContentError `unavailable` when the log goes away: the caller checks its cursor and starts again.
+   */
+  tail(after: number, options: { signal: AbortSignal }): AsyncIterable<TailBatch>;
+}
+
+export interface EventLogWriter {
+  /**
+   * Resolves with the entry's sequence once the log acknowledges it. Calls made in one turn keep their order.
+   * The writer's session record is written before its first append on a connection.
+   * @throws ContentError `conflict` when an expectation fails, `unavailable` when the outcome may be unknown.
+   */
+  append(entry: NewEntry, options?: AppendOptions): Promise<number>;
+  /**
+   * True when an append that is acknowledged has been fsynced by then (embedded; NATS with sync_interval: always, or R3).
+   * Otherwise an outbox entry is kept for `fsyncDelayMs` after its acknowledgement.
+   */
+  readonly durableAcks: boolean;
+}
+
+/** An ordered log: one per stream name. Compacted: the last entry of each subject stays, older ones go. */
+export interface EventLog extends EventLogReader, EventLogWriter {}
+
+/** Best-effort messages inside one site, with the log's own failure domain (NATS core; in process when embedded). */
+export interface Bulletin {
+  publish(subject: string, payload: Uint8Array): void;
+  /** Messages published after the subscription began, own ones included. Ends when the signal aborts or the connection is lost (rejects `unavailable`). */
+  subscribe(subject: string, options: { signal: AbortSignal }): AsyncIterable<Uint8Array>;
+}
+
+/** The log server of one site: an LMDB file, or the site's NATS JetStream. */
+export interface EventLogs extends AsyncDisposable {
+  /**
+   * Opens a stream, creating it with a new incarnation when absent. Opening it twice gives the same stream.
+   * `compact: false` keeps every entry of every subject.
+   */
+  open(stream: string, options?: { compact?: boolean; incarnation?: Incarnation }): Promise<EventLog>;
+  /** Names of the streams that exist. */
+  streams(): Promise<string[]>;
+  /** Removes a stream and everything in it. Idempotent. */
+  drop(stream: string): Promise<void>;
+  readonly bulletin: Bulletin;
+  /** Rejects with ContentError `unavailable` and a message for the operator while the log cannot take writes. */
+  probe(signal?: AbortSignal): Promise<void>;
+}

@@ -1,0 +1,1 @@
+export type { KeyRange, OrderedReader, OrderedStore, OrderedTransaction } from "./ordered-store.ts";

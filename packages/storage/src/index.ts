@@ -1,0 +1,12 @@
+export type {
+  BlobDeleter,
+  BlobInfo,
+  BlobLister,
+  BlobReader,
+  BlobStore,
+  BlobWriter,
+  ByteSink,
+  ByteSpan,
+  OpenBlob,
+  Upload,
+} from "./blob-store.ts";

@@ -1,0 +1,1 @@
+export type { NodeBytes, ReadOptions, ServedBlob } from "./node-bytes.ts";

@@ -1,0 +1,44 @@
+import type { Digest } from "@meridian/oci";
+import type { ByteSink, ByteSpan } from "@meridian/storage";
+
+/** How a blob is asked for. */
+export interface ReadOptions {
+  /** Nodes, as site/node, that may hold the blob, nearest first: where the asked node fetches it from when it has none. Empty: answer only from its own store. */
+  readonly holders: readonly string[];
+  /** Expected size in bytes, when known. */
+  readonly size?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** A blob that can be sent now: from the node's own store, or as it arrives from a holder. */
+export interface ServedBlob extends AsyncDisposable {
+  readonly size: number;
+  /** site/node whose disk the bytes come from. */
+  readonly servedBy: string;
+  /** "local": stored at the asked node; "stream": crosses a link while it is read. */
+  readonly route: "local" | "stream";
+  /** The whole content when it is in memory anyway. */
+  readonly bytes?: Uint8Array;
+  /**
+   * Sends the span in order. A holder that dies or stalls is replaced inside the call; the last piece of a blob that is
+   * still arriving is held back until its hash is right (design.md P9).
+   * @throws ContentError `unavailable` when no holder is left, `digest-mismatch`, `invalid-range`.
+   */
+  read(span: ByteSpan, sink: ByteSink, options?: { signal?: AbortSignal }): Promise<void>;
+}
+
+/** The bytes of one blob node: in process, or over HTTPS. */
+export interface NodeBytes {
+  /** Undefined when neither the node nor any of the holders has it. @throws ContentError `unavailable` when a holder could not be asked. */
+  open(digest: Digest, options: ReadOptions): Promise<ServedBlob | undefined>;
+  /**
+   * Appends a body to an upload that BeginUpload made. `offset`: where the body starts; absent: at the last acknowledged
+   * offset (bytes beyond are taken again). Fences an older writer. Resolves with the new acknowledged (synced) offset.
+   * @throws ContentError `invalid-range` when the offset is not the acknowledged one, `not-found`, `no-space`, `fenced`.
+   */
+  append(
+    uploadId: string,
+    body: AsyncIterable<Uint8Array>,
+    options: { offset?: number; signal?: AbortSignal },
+  ): Promise<{ readonly offset: number }>;
+}
