@@ -1,4 +1,5 @@
 export { type Clock, createSystemClock, type SystemClock } from "./clock.ts";
+export { createLogger, type LoggerOptions } from "./create-logger.ts";
 export type { HealthCheck, HealthReport } from "./health.ts";
 export type { IdentifyPeer, PeerIdentity, TlsMaterial, TlsSource } from "./identity.ts";
 export type { LogFields, Logger, LogLevel } from "./logger.ts";
