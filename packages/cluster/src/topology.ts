@@ -31,3 +31,15 @@ export interface Topology {
 export function nodeName(address: Pick<ProcessAddress, "site" | "process">): string {
   return `${address.site}/${address.process}`;
 }
+
+/** The name of the process's service in certificates: its only role, or "site" when it runs several. */
+export function serviceName(address: Pick<ProcessAddress, "roles">): string {
+  const [role, ...others] = address.roles;
+  return role !== undefined && others.length === 0 ? role : "site";
+}
+
+/** Splits `site/process`; undefined when the text is not a node's full name. */
+export function parseNodeName(node: string): { readonly site: string; readonly process: string } | undefined {
+  const [site, process, ...rest] = node.split("/");
+  return site && process && rest.length === 0 ? { site, process } : undefined;
+}

@@ -1,0 +1,159 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { ContentError } from "@meridian/oci";
+import type { Logger } from "@meridian/runtime";
+import { ManualTime } from "./manual-time.ts";
+import type { Peers, SiteHealth, SiteMonitor } from "./peers.ts";
+import { createSiteMonitor } from "./site-monitor.ts";
+import type { ProcessAddress, Topology } from "./topology.ts";
+
+const silent: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
+
+/** What a gateway does with a ping: answers after so many ms, swallows it, or refuses it at once. */
+type Behaviour = number | "swallow" | "refuse";
+
+interface World extends Disposable {
+  readonly time: ManualTime;
+  readonly gateways: Map<string, Behaviour>;
+  readonly failing: Map<string, string[]>;
+  readonly monitor: SiteMonitor;
+  readonly changes: string[];
+}
+
+function worldOf(gateways: Record<string, Behaviour>): World {
+  const time = new ManualTime();
+  const behaviours = new Map(Object.entries(gateways));
+  const failing = new Map<string, string[]>();
+  const processes = Object.keys(gateways).map((name, index): ProcessAddress => {
+    const [site, process] = name.split("/") as [string, string];
+    return { site, process, roles: ["gateway"], grpc: `h:${index + 1}` };
+  });
+  const topology: Topology = {
+    cluster: "c",
+    site: "eu",
+    process: "g",
+    sites: ["eu", ...new Set(processes.map(({ site }) => site))],
+    processes,
+  };
+  const peers: Peers = {
+    topology,
+    processes: (_role, site) => processes.filter((address) => address.site === site),
+    process: () => undefined,
+    client: (_service, { site, process }) => {
+      const ping = async (_request: unknown, { signal }: { signal: AbortSignal }) => {
+        const behaviour = behaviours.get(`${site}/${process}`)!;
+        if (behaviour === "refuse") throw new ContentError("unavailable", "connection refused");
+        await time.sleep(behaviour === "swallow" ? 1e9 : behaviour, { signal });
+        return { site, failing: failing.get(site) ?? [], nowMs: 0n };
+      };
+      return { ping } as never;
+    },
+    async [Symbol.asyncDispose]() {},
+  };
+  const monitor = createSiteMonitor({ peers, clock: time, timers: time, log: silent });
+  const changes: string[] = [];
+  const listening = monitor.subscribe(({ site, state }: SiteHealth) =>
+    changes.push(`${time.monotonic()} ${site} ${state}`),
+  );
+  return { time, gateways: behaviours, failing, monitor, changes, [Symbol.dispose]: () => listening[Symbol.dispose]() };
+}
+
+describe("site monitor", () => {
+  test("one answer makes an unknown site live, with its round trip", async () => {
+    using world = worldOf({ "us/g": 80, "ap/g": 160, "xx/g": "refuse" });
+    assert.equal(world.monitor.health("us").state, "unknown");
+    await world.time.advance(200);
+    assert.deepEqual(world.monitor.health("us"), { site: "us", state: "live", failing: [], rttMs: 80 });
+    assert.deepEqual(world.monitor.live(), ["us", "ap"]);
+    assert.deepEqual(world.monitor.ordered(), ["us", "ap", "xx"]);
+    assert.deepEqual(world.monitor.health("eu"), { site: "eu", state: "live", rttMs: 0, failing: [] });
+  });
+
+  test("the round trip is a moving average", async () => {
+    using world = worldOf({ "us/g": 100 });
+    await world.time.advance(400);
+    world.gateways.set("us/g", 200);
+    await world.time.advance(500);
+    assert.equal(Math.round(world.monitor.health("us").rttMs!), 130);
+  });
+
+  test("a site in a black hole is suspect after two missed probes and down 3 s after its last answer", async () => {
+    using world = worldOf({ "us/g": 10 });
+    await world.time.advance(600);
+    world.gateways.set("us/g", "swallow");
+    await world.time.advance(4_000);
+    assert.deepEqual(world.changes, ["10 us live", "2500 us suspect", "3510 us down"]);
+    assert.deepEqual(world.monitor.live(), []);
+    assert.deepEqual(world.monitor.ordered(), ["us"]);
+  });
+
+  test("a refusing site is suspect within a second; it takes two good probes to come back", async () => {
+    using world = worldOf({ "us/g": 10 });
+    await world.time.advance(600);
+    world.gateways.set("us/g", "refuse");
+    await world.time.advance(900);
+    assert.deepEqual(world.changes, ["10 us live", "1500 us suspect"]);
+    await world.time.advance(3_000);
+    assert.equal(world.monitor.health("us").state, "down");
+    world.gateways.set("us/g", 10);
+    await world.time.advance(520);
+    assert.equal(world.monitor.health("us").state, "down", "one good probe is not enough");
+    await world.time.advance(500);
+    assert.equal(world.monitor.health("us").state, "live");
+  });
+
+  test("a site never reached stays unknown, however long", async () => {
+    using world = worldOf({ "us/g": "refuse" });
+    await world.time.advance(20_000);
+    assert.equal(world.monitor.health("us").state, "unknown");
+    assert.deepEqual(world.changes, []);
+  });
+
+  test("another gateway of the site answers for one that is dead or silent", async () => {
+    using world = worldOf({ "us/g1": 20, "us/g2": 30 });
+    await world.time.advance(600);
+    for (const behaviour of ["swallow", "refuse"] as const) {
+      world.gateways.set("us/g1", behaviour);
+      await world.time.advance(5_000);
+      assert.equal(world.monitor.health("us").state, "live");
+    }
+    assert.ok(Math.abs(world.monitor.health("us").rttMs! - 30) < 1, "the hedge's wait is not part of the round trip");
+    assert.deepEqual(world.changes, ["20 us live"]);
+  });
+
+  test("failures of real requests make a site suspect; probes bring it back", async () => {
+    using world = worldOf({ "us/g": 10 });
+    await world.time.advance(600);
+    for (const outcome of ["failed", "failed", "ok", "slow", "failed", "failed"] as const)
+      world.monitor.report("us", outcome);
+    assert.equal(world.monitor.health("us").state, "live");
+    world.monitor.report("us", "slow");
+    assert.equal(world.monitor.health("us").state, "suspect");
+    await world.time.advance(1_000);
+    assert.equal(world.monitor.health("us").state, "live");
+  });
+
+  test("failing checks that a site names are passed on", async () => {
+    using world = worldOf({ "us/g": 10 });
+    world.failing.set("us", ["storage"]);
+    await world.time.advance(100);
+    assert.deepEqual(world.monitor.health("us").failing, ["storage"]);
+  });
+
+  test("silence while this process itself stood still accuses nobody", async () => {
+    using world = worldOf({ "us/g": 10 });
+    await world.time.advance(600);
+    world.time.standStill(60_000);
+    await world.time.advance(3_000);
+    assert.deepEqual(world.changes, ["10 us live"]);
+  });
+
+  test("disposing ends probes and changes", async () => {
+    using world = worldOf({ "us/g": 10 });
+    await world.time.advance(600);
+    world.gateways.set("us/g", "swallow");
+    await world.monitor[Symbol.asyncDispose]();
+    await world.time.advance(10_000);
+    assert.deepEqual(world.changes, ["10 us live"]);
+  });
+});
