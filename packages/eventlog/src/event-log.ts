@@ -51,6 +51,11 @@ export interface TailBatch {
   readonly entries: readonly LogEntry[];
   /** The stream's last sequence when the batch was read. */
   readonly head: number;
+  /**
+   * The cursor after the batch as this very tail saw the stream. Safer than {@link EventLogReader.cursorAt} after the fact:
+   * nothing can have been lost and refilled in between. Both drivers set it.
+   */
+  readonly cursor?: Cursor;
 }
 
 /** The answer to "may I go on from this cursor?" */
@@ -71,8 +76,10 @@ export interface EventLogReader {
   /**
    * Entries after `after`, then new ones as they come, until the signal aborts. Batches hold at most 1 MiB or 5 000 entries.
    * Ends with ContentError `unavailable` when the log goes away: the caller checks its cursor and starts again.
+   * Given a cursor instead of a sequence, the tail checks it on its own connection, and ends with ContentError
+   * `precondition` when it does not fit.
    */
-  tail(after: number, options: { signal: AbortSignal }): AsyncIterable<TailBatch>;
+  tail(after: number | Cursor, options: { signal: AbortSignal }): AsyncIterable<TailBatch>;
 }
 
 export interface EventLogWriter {
@@ -99,13 +106,26 @@ export interface Bulletin {
   subscribe(subject: string, options: { signal: AbortSignal }): AsyncIterable<Uint8Array>;
 }
 
+/** How a stream is opened. */
+export interface OpenOptions {
+  /** False keeps every entry of every subject. Only looked at when the stream is created. Default: true. */
+  readonly compact?: boolean;
+  /** The incarnation of a stream that is created; drawn when absent. An existing stream keeps its own. */
+  readonly incarnation?: Incarnation;
+  /**
+   * Whether this process writes a session record of its own before its first append. Default: only to `META_<site>` of
+   * the logs' own site. Copies have their origin's; a stream that is not compacted needs none.
+   */
+  readonly sessions?: boolean;
+}
+
 /** The log server of one site: an LMDB file, or the site's NATS JetStream. */
 export interface EventLogs extends AsyncDisposable {
   /**
    * Opens a stream, creating it with a new incarnation when absent. Opening it twice gives the same stream.
    * `compact: false` keeps every entry of every subject.
    */
-  open(stream: string, options?: { compact?: boolean; incarnation?: Incarnation }): Promise<EventLog>;
+  open(stream: string, options?: OpenOptions): Promise<EventLog>;
   /** Names of the streams that exist. */
   streams(): Promise<string[]>;
   /** Removes a stream and everything in it. Idempotent. */

@@ -1,3 +1,5 @@
+export { compareIncarnations, decodeCursor, encodeCursor } from "./cursor.ts";
+export { type EmbeddedLogsOptions, openEmbeddedLogs } from "./embedded/open-embedded-logs.ts";
 export type {
   AppendOptions,
   Bulletin,
@@ -9,6 +11,9 @@ export type {
   Incarnation,
   LogEntry,
   NewEntry,
+  OpenOptions,
   ResumeCheck,
   TailBatch,
 } from "./event-log.ts";
+export { isSessionSubject } from "./session.ts";
+export { MAX_PAYLOAD_BYTES, subjectPrefix } from "./stream-name.ts";

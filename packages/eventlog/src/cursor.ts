@@ -1,0 +1,122 @@
+import { createHash } from "node:crypto";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import type { Clock, Random } from "@meridian/runtime";
+import { linkV1 } from "@meridian/wire";
+import type { Cursor, Incarnation, ResumeCheck } from "./event-log.ts";
+
+/** What a stream knows about one of its places, for the making and the checking of cursors. */
+export interface Place {
+  readonly incarnation: Incarnation;
+  readonly head: number;
+  /** The last session record at or before the place; in a stream that is not compacted the last entry itself. */
+  readonly witness?: { readonly sequence: number; readonly hash: Uint8Array };
+  /** In a copy: the origin's sequence of the last entry at or before the place. */
+  readonly originSequence?: number;
+}
+
+/** SHA-256 of a session record, as cursors carry it. */
+export function witnessHash(payload: Uint8Array): Uint8Array {
+  return createHash("sha256").update(payload).digest();
+}
+
+/**
+ * The cursor that names a place. In a copy the origin's sequence stands behind the session's hash: a copy has no
+ * sessions of its own, but its entries keep the origin's order, which tells as much.
+ */
+export function cursorOf(sequence: number, place: Place): Cursor {
+  const { incarnation, witness, originSequence } = place;
+  if (witness === undefined && originSequence === undefined) {
+    return { incarnation, sequence };
+  }
+  const hash = witness?.hash ?? new Uint8Array(32);
+  const session = { sequence: witness?.sequence ?? 0, hash: withOrigin(hash, originSequence) };
+  return { incarnation, sequence, session };
+}
+
+/** Checks a cursor against what the stream says now about the place it names. */
+export function checkCursor(cursor: Cursor, place: Place): ResumeCheck {
+  const { incarnation, head } = place;
+  const reason = mismatch(cursor, place);
+  return reason === undefined ? { ok: true, incarnation, head } : { ok: false, incarnation, head, reason };
+}
+
+function mismatch(cursor: Cursor, place: Place): string | undefined {
+  if (!sameIncarnation(cursor.incarnation, place.incarnation)) {
+    return `the cursor is of incarnation ${cursor.incarnation.id}, the log of ${place.incarnation.id}`;
+  }
+  if (cursor.sequence > place.head) {
+    return `the cursor is at ${cursor.sequence}, the log ends at ${place.head}`;
+  }
+  const then = splitOrigin(cursor.session?.hash);
+  if ((cursor.session?.sequence ?? 0) !== (place.witness?.sequence ?? 0)) {
+    const now = place.witness?.sequence ?? "none";
+    return `the session before ${cursor.sequence} was ${cursor.session?.sequence ?? "none"} and is ${now}`;
+  }
+  if (place.witness !== undefined && Buffer.compare(then.hash, place.witness.hash) !== 0) {
+    return `the session record at ${place.witness.sequence} is another one`;
+  }
+  // A copy whose lost tail was filled again: what stood after the cursor may now stand before it.
+  if ((place.originSequence ?? 0) > then.origin) {
+    return `the copy had ${then.origin} of its origin at ${cursor.sequence} and has ${place.originSequence} there now`;
+  }
+  return undefined;
+}
+
+function withOrigin(hash: Uint8Array, origin: number | undefined): Uint8Array {
+  if (origin === undefined) {
+    return hash;
+  }
+  const bytes = Buffer.alloc(40);
+  bytes.set(hash.subarray(0, 32));
+  bytes.writeBigUInt64BE(BigInt(origin), 32);
+  return bytes;
+}
+
+function splitOrigin(hash: Uint8Array | undefined): { hash: Uint8Array; origin: number } {
+  if (hash === undefined || hash.length !== 40) {
+    return { hash: hash ?? new Uint8Array(0), origin: 0 };
+  }
+  return { hash: hash.subarray(0, 32), origin: Number(Buffer.from(hash).readBigUInt64BE(32)) };
+}
+
+/** A new life of a stream, stamped by the clock. */
+export function newIncarnation(clock: Clock, random: Random): Incarnation {
+  return {
+    created: BigInt(Math.trunc(clock.now())) << 16n,
+    id: Buffer.from(random.bytes(16)).toString("hex"),
+  };
+}
+
+/** Orders incarnations by creation, then id: negative when `a` is the older one, 0 when they are the same. */
+export function compareIncarnations(a: Incarnation, b: Incarnation): number {
+  if (a.created !== b.created) {
+    return a.created < b.created ? -1 : 1;
+  }
+  return a.id === b.id ? 0 : a.id < b.id ? -1 : 1;
+}
+
+function sameIncarnation(a: Incarnation, b: Incarnation): boolean {
+  return compareIncarnations(a, b) === 0;
+}
+
+/** A cursor as `meridian.link.v1.Cursor`, binary. */
+export function encodeCursor({ incarnation, sequence, session }: Cursor): Uint8Array {
+  const message = create(linkV1.CursorSchema, {
+    incarnation: { created: incarnation.created, id: incarnation.id },
+    sequence: BigInt(sequence),
+    sessionSequence: BigInt(session?.sequence ?? 0),
+    sessionHash: session?.hash ?? new Uint8Array(0),
+  });
+  return toBinary(linkV1.CursorSchema, message);
+}
+
+/** The reverse of {@link encodeCursor}. Throws on bytes that are no cursor. */
+export function decodeCursor(bytes: Uint8Array): Cursor {
+  const message = fromBinary(linkV1.CursorSchema, bytes);
+  const { created = 0n, id = "" } = message.incarnation ?? {};
+  const cursor = { incarnation: { created, id }, sequence: Number(message.sequence) };
+  if (message.sessionHash.length === 0) {
+    return cursor;
+  }
+  return { ...cursor, session: { sequence: Number(message.sessionSequence), hash: message.sessionHash } };
+}

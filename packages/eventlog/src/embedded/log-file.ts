@@ -1,0 +1,102 @@
+import { mkdir } from "node:fs/promises";
+import { join } from "node:path";
+import { ContentError, ContentErrorKind } from "@meridian/oci";
+import { type Database, open, type RootDatabase } from "lmdb";
+import type { Incarnation } from "../event-log.ts";
+
+const FORMAT = 1;
+
+/** A stream as its file remembers it. */
+export interface StreamMeta {
+  /** The stream's number inside the file; never used again after a drop. */
+  readonly id: number;
+  readonly incarnation: Incarnation;
+  readonly compact: boolean;
+}
+
+/**
+ * The one LMDB file of an embedded log:
+ *
+ *     log.mdb
+ *     ├── meta      "format" → 1, "next" → number of the next stream, "stream/<name>" → StreamMeta, "dropped/<id>" → true
+ *     ├── heads     id                → last sequence, 8 bytes
+ *     ├── entries   id ‖ sequence     → entry (entry-codec.ts)
+ *     ├── subjects  id ‖ subject      → sequence of the subject's last entry, 8 bytes
+ *     └── sessions  id ‖ sequence     → milliseconds since the Unix epoch, 8 bytes, then SHA-256 of the payload
+ *
+ * Numbers are big endian: id has 4 bytes, sequence 8.
+ */
+export interface LogFile {
+  readonly root: RootDatabase<Buffer, Buffer>;
+  readonly meta: Database<unknown, string>;
+  readonly heads: Database<Buffer, Buffer>;
+  readonly entries: Database<Buffer, Buffer>;
+  readonly subjects: Database<Buffer, Buffer>;
+  readonly sessions: Database<Buffer, Buffer>;
+}
+
+/** Opens the file in this folder, creating both. Throws ContentError `invalid` when a newer Meridian wrote it. */
+export async function openLogFile(folder: string): Promise<LogFile> {
+  await mkdir(folder, { recursive: true });
+  const path = join(folder, "log.mdb");
+  const root = open<Buffer, Buffer>({ path, noSubdir: true, maxDbs: 8, encoding: "binary", keyEncoding: "binary" });
+  const binary = { encoding: "binary", keyEncoding: "binary" } as const;
+  const file: LogFile = {
+    root,
+    meta: root.openDB<unknown, string>("meta", { encoding: "msgpack", keyEncoding: "ordered-binary" }),
+    heads: root.openDB<Buffer, Buffer>("heads", binary),
+    entries: root.openDB<Buffer, Buffer>("entries", binary),
+    subjects: root.openDB<Buffer, Buffer>("subjects", binary),
+    sessions: root.openDB<Buffer, Buffer>("sessions", binary),
+  };
+  const format = file.meta.get("format");
+  if (format === undefined) {
+    await file.meta.put("format", FORMAT);
+    await root.flushed;
+  } else if (format !== FORMAT) {
+    await root.close();
+    const advice = `this version knows format ${FORMAT}; use the newer one, or another data folder`;
+    throw new ContentError(ContentErrorKind.invalid, `${path} has format ${String(format)}: ${advice}`);
+  }
+  return file;
+}
+
+/** The key of a stream's number. */
+export function idKey(id: number): Buffer {
+  const key = Buffer.allocUnsafe(4);
+  key.writeUInt32BE(id);
+  return key;
+}
+
+/** The key of an entry or session. */
+export function sequenceKey(id: number, sequence: number): Buffer {
+  const key = Buffer.allocUnsafe(12);
+  key.writeUInt32BE(id);
+  key.writeBigUInt64BE(BigInt(sequence), 4);
+  return key;
+}
+
+/** The sequence in such a key. */
+export function sequenceOf(key: Buffer): number {
+  return Number(key.readBigUInt64BE(4));
+}
+
+/** The key of a subject. */
+export function subjectKey(id: number, subject: string): Buffer {
+  const key = Buffer.allocUnsafe(4 + Buffer.byteLength(subject));
+  key.writeUInt32BE(id);
+  key.write(subject, 4);
+  return key;
+}
+
+/** A sequence as a value. */
+export function sequenceValue(sequence: number): Buffer {
+  const value = Buffer.allocUnsafe(8);
+  value.writeBigUInt64BE(BigInt(sequence));
+  return value;
+}
+
+/** The reverse of {@link sequenceValue}; 0 when absent. */
+export function readSequence(value: Buffer | undefined): number {
+  return value === undefined ? 0 : Number(value.readBigUInt64BE(0));
+}

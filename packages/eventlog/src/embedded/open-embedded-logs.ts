@@ -1,0 +1,160 @@
+import { statfs } from "node:fs/promises";
+import { ContentError, ContentErrorKind } from "@meridian/oci";
+import { type Clock, type Logger, type Random, systemTimers, type Timers } from "@meridian/runtime";
+import { newIncarnation } from "../cursor.ts";
+import type { EventLog, EventLogs, OpenOptions } from "../event-log.ts";
+import { LocalBulletin } from "../local-bulletin.ts";
+import { requireStreamName } from "../stream-name.ts";
+import { AppendQueue } from "./append-queue.ts";
+import { EmbeddedLog } from "./embedded-log.ts";
+import { idKey, type LogFile, openLogFile, type StreamMeta } from "./log-file.ts";
+
+/** Below this much free space the log counts as unable to take writes: LMDB needs whole pages for a transaction. */
+const MIN_FREE_BYTES = 16 << 20;
+const DROP_CHUNK = 2_000;
+
+/** Settings of {@link openEmbeddedLogs}. */
+export interface EmbeddedLogsOptions {
+  /** The folder of the file; created when absent. One process at a time may have it open. */
+  readonly path: string;
+  readonly site: string;
+  /** The process, e.g. `eu/site`: named in session records. */
+  readonly writer: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  /** For heartbeats; the system's when absent. */
+  readonly timers?: Timers;
+  readonly log?: Logger;
+}
+
+/**
+ * The logs of a site that runs as one process, in one LMDB file. An append is acknowledged after its fsync; appends made
+ * while one runs share the next. Throws ContentError `invalid` when a newer Meridian wrote the file.
+ */
+export async function openEmbeddedLogs(options: EmbeddedLogsOptions): Promise<EventLogs> {
+  const file = await openLogFile(options.path);
+  const logs = new EmbeddedLogs(file, options);
+  await logs.sweep();
+  return logs;
+}
+
+class EmbeddedLogs implements EventLogs {
+  readonly bulletin = new LocalBulletin();
+  readonly #file: LogFile;
+  readonly #options: EmbeddedLogsOptions;
+  readonly #queue: AppendQueue;
+  readonly #open = new Map<string, EmbeddedLog>();
+  #closed = false;
+
+  constructor(file: LogFile, options: EmbeddedLogsOptions) {
+    this.#file = file;
+    this.#options = options;
+    this.#queue = new AppendQueue(file, options);
+  }
+
+  async open(stream: string, options: OpenOptions = {}): Promise<EventLog> {
+    this.#requireOpen();
+    requireStreamName(stream);
+    const meta = await this.#file.root.transaction(() => this.#metaOf(stream, options));
+    await this.#file.root.flushed;
+    const known = this.#open.get(stream);
+    if (known?.meta.id === meta.id) {
+      return known;
+    }
+    const sessions = options.sessions ?? stream === `META_${this.#options.site}`;
+    const { timers = systemTimers } = this.#options;
+    const log = new EmbeddedLog({ stream, meta, sessions, file: this.#file, queue: this.#queue, timers });
+    this.#open.set(stream, log);
+    return log;
+  }
+
+  #metaOf(stream: string, { compact = true, incarnation }: OpenOptions): StreamMeta {
+    const { meta } = this.#file;
+    const known = meta.get(`stream/${stream}`) as StreamMeta | undefined;
+    if (known !== undefined) {
+      return { ...known, incarnation: { ...known.incarnation, created: BigInt(known.incarnation.created) } };
+    }
+    const id = (meta.get("next") as number | undefined) ?? 1;
+    const { clock, random } = this.#options;
+    const made: StreamMeta = { id, compact, incarnation: incarnation ?? newIncarnation(clock, random) };
+    meta.putSync("next", id + 1);
+    meta.putSync(`stream/${stream}`, made);
+    return made;
+  }
+
+  async streams(): Promise<string[]> {
+    this.#requireOpen();
+    const keys = this.#file.meta.getKeys({ start: "stream/", end: "stream0" });
+    return [...keys].map((key) => key.slice("stream/".length));
+  }
+
+  async drop(stream: string): Promise<void> {
+    this.#requireOpen();
+    this.#open.get(stream)?.drop();
+    this.#open.delete(stream);
+    await this.#file.root.transaction(() => {
+      const known = this.#file.meta.get(`stream/${stream}`) as StreamMeta | undefined;
+      if (known !== undefined) {
+        this.#file.meta.removeSync(`stream/${stream}`);
+        this.#file.meta.putSync(`dropped/${known.id}`, true);
+      }
+    });
+    await this.#file.root.flushed;
+    await this.sweep();
+  }
+
+  /** Removes what dropped streams left, also those of an earlier run, a chunk at a time. */
+  async sweep(): Promise<void> {
+    for (const key of [...this.#file.meta.getKeys({ start: "dropped/", end: "dropped0" })]) {
+      const id = Number(key.slice("dropped/".length));
+      while (await this.#file.root.transaction(() => this.#removeChunk(id))) {
+        // Other appends have their turn between two chunks.
+      }
+      await this.#file.meta.remove(key);
+    }
+  }
+
+  #removeChunk(id: number): boolean {
+    this.#file.heads.removeSync(idKey(id));
+    const range = { start: idKey(id), end: idKey(id + 1), limit: DROP_CHUNK };
+    return [this.#file.entries, this.#file.subjects, this.#file.sessions].some((database) => {
+      const keys = [...database.getKeys(range)];
+      for (const key of keys) {
+        database.removeSync(key);
+      }
+      return keys.length > 0;
+    });
+  }
+
+  async probe(): Promise<void> {
+    this.#requireOpen();
+    const { path } = this.#options;
+    const { bavail, bsize } = await statfs(path);
+    if (bavail * bsize < MIN_FREE_BYTES) {
+      const free = Math.trunc((bavail * bsize) / (1 << 20));
+      throw new ContentError(
+        ContentErrorKind.unavailable,
+        `only ${free} MiB are free at ${path}: the log takes no writes`,
+      );
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) {
+      return;
+    }
+    this.#closed = true;
+    this.bulletin.close();
+    await this.#queue.close();
+    for (const log of this.#open.values()) {
+      log.close();
+    }
+    await this.#file.root.close();
+  }
+
+  #requireOpen(): void {
+    if (this.#closed) {
+      throw new ContentError(ContentErrorKind.unavailable, "the log was closed");
+    }
+  }
+}

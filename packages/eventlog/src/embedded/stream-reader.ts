@@ -1,0 +1,70 @@
+import { type Place, witnessHash } from "../cursor.ts";
+import type { LogEntry } from "../event-log.ts";
+import { decodeEntry } from "./entry-codec.ts";
+import { type LogFile, readSequence, type StreamMeta, sequenceKey, sequenceOf, subjectKey } from "./log-file.ts";
+
+const BATCH_ENTRIES = 5_000;
+const BATCH_BYTES = 1 << 20;
+
+/** Reads of one stream of the file. Synchronous; each sees the last committed state. */
+export class StreamReader {
+  readonly #file: LogFile;
+  readonly #meta: StreamMeta;
+
+  constructor(file: LogFile, meta: StreamMeta) {
+    this.#file = file;
+    this.#meta = meta;
+  }
+
+  last(subject: string): LogEntry | undefined {
+    const sequence = readSequence(this.#file.subjects.get(subjectKey(this.#meta.id, subject)));
+    const bytes = sequence === 0 ? undefined : this.#file.entries.get(sequenceKey(this.#meta.id, sequence));
+    return bytes === undefined ? undefined : decodeEntry(sequence, bytes);
+  }
+
+  /** Entries with `after` < sequence ≤ `upTo`, at most one batch of them. */
+  after(after: number, upTo: number): LogEntry[] {
+    const { id } = this.#meta;
+    const range = { start: sequenceKey(id, after + 1), end: sequenceKey(id, upTo + 1), limit: BATCH_ENTRIES };
+    const entries: LogEntry[] = [];
+    let bytes = 0;
+    for (const { key, value } of this.#file.entries.getRange(range)) {
+      bytes += value.length;
+      if (bytes > BATCH_BYTES && entries.length > 0) {
+        break;
+      }
+      entries.push(decodeEntry(sequenceOf(key), value));
+    }
+    return entries;
+  }
+
+  /** What the stream, of this head, says about a place. */
+  place(sequence: number, head: number): Place {
+    const entry = this.#lastUpTo(sequence);
+    const { incarnation } = this.#meta;
+    const witness = this.#meta.compact ? this.#sessionUpTo(sequence) : entry && witnessOf(entry);
+    return { incarnation, head, witness, originSequence: entry?.origin?.sequence };
+  }
+
+  #lastUpTo(sequence: number): LogEntry | undefined {
+    const { id } = this.#meta;
+    const range = { start: sequenceKey(id, sequence), end: sequenceKey(id, 0), reverse: true, limit: 1 };
+    for (const { key, value } of this.#file.entries.getRange(range)) {
+      return decodeEntry(sequenceOf(key), value);
+    }
+    return undefined;
+  }
+
+  #sessionUpTo(sequence: number): Place["witness"] {
+    const { id } = this.#meta;
+    const range = { start: sequenceKey(id, sequence), end: sequenceKey(id, 0), reverse: true, limit: 1 };
+    for (const { key, value } of this.#file.sessions.getRange(range)) {
+      return { sequence: sequenceOf(key), hash: Uint8Array.prototype.slice.call(value, 8) };
+    }
+    return undefined;
+  }
+}
+
+function witnessOf({ sequence, payload }: LogEntry): Place["witness"] {
+  return { sequence, hash: witnessHash(payload) };
+}
