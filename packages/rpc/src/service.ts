@@ -22,7 +22,8 @@ type Output<M> = M extends { output: infer O extends DescMessage } ? O : never;
 type Kind<M> = M extends { methodKind: infer K } ? K : never;
 
 /** The methods of a generated service descriptor. */
-export type MethodsOf<S extends DescService> = S extends GenService<infer M extends GenServiceMethods> ? M : Record<string, DescMethod>;
+export type MethodsOf<S extends DescService> =
+  S extends GenService<infer M extends GenServiceMethods> ? M : Record<string, DescMethod>;
 
 /** An implementation of a service: unary and bidirectional methods. Throws ContentError; the server interceptor maps it. */
 export type ServiceImpl<S extends DescService> = {

@@ -57,7 +57,12 @@ export function createLogger(options: LoggerOptions): Logger {
   return loggerWith(options.fields ?? {});
 }
 
-function makeEntry(level: LogLevel, message: string, fields: ReadonlyArray<LogFields | undefined>, clock: Clock): Entry {
+function makeEntry(
+  level: LogLevel,
+  message: string,
+  fields: ReadonlyArray<LogFields | undefined>,
+  clock: Clock,
+): Entry {
   const span = trace.getActiveSpan()?.spanContext();
   return {
     time: new Date(clock.now()).toISOString(),
