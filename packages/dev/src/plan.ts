@@ -1,0 +1,165 @@
+import { createServer } from "node:net";
+import { join } from "node:path";
+
+/** What `meridian dev` was asked for; every field has its default filled in. */
+export interface DevOptions {
+  /** Absolute path of the data folder. */
+  readonly home: string;
+  readonly sites: readonly string[];
+  readonly host: string;
+  /** The first site's gateway port; the next site's is one more, a site's further gateways add 100 each. */
+  readonly basePort: number;
+  /** Plain HTTP at the edge; loopback only. */
+  readonly http: boolean;
+  readonly anonymous: "none" | "pull" | "admin";
+  /** One nats-server per site, every service its own process. */
+  readonly nats: boolean;
+  /** Blob nodes per site; more than one only with `nats`. */
+  readonly blobNodes: number;
+  /** Gateways per site; more than one only with `nats`. */
+  readonly gateways: number;
+  /** Delay proxies between sites. */
+  readonly links: boolean;
+  /** Round trips in milliseconds by pair, as "eu-us". */
+  readonly rttMs: Readonly<Record<string, number>>;
+  readonly otlpUrl?: string;
+  /** YAML text laid over each process's configuration. */
+  readonly overlay?: Readonly<Record<string, unknown>>;
+  readonly logLevel: "debug" | "info" | "warn" | "error";
+}
+
+/** One process that the supervisor runs. */
+export interface PlannedProcess {
+  readonly site: string;
+  /** Unique inside the site: "site", "gateway-1", "nats-1" … */
+  readonly name: string;
+  /** What run.json calls it: "site" when one process has several roles. */
+  readonly service: "site" | "gateway" | "blob-node" | "replicator" | "auth" | "nats-server";
+  readonly roles: readonly ("gateway" | "blob-node" | "replicator" | "auth")[];
+  readonly adminPort: number;
+  /** gRPC, or the client port of a nats-server. */
+  readonly port: number;
+  readonly bytesPort?: number;
+  readonly edgePort?: number;
+  readonly dataDir: string;
+  readonly configFile: string;
+  readonly logFile: string;
+}
+
+export interface PlannedSite {
+  readonly name: string;
+  /** The first gateway's origin. */
+  readonly gateway: string;
+  /** Origin of the admin listener of the process that runs the first gateway. */
+  readonly admin: string;
+  readonly processes: readonly PlannedProcess[];
+}
+
+/** Everything the supervisor runs, with every port chosen. */
+export interface Plan {
+  readonly options: DevOptions;
+  readonly sites: readonly PlannedSite[];
+}
+
+/** An address that cannot be bound, with what to do about it. */
+export class PortTakenError extends Error {
+  override readonly name = "PortTakenError";
+}
+
+/**
+ * Chooses processes and ports. Edge ports are fixed by the options; internal ones start 10 000 above the base port,
+ * below the range that the system gives to outgoing connections, and skip what is taken.
+ * @throws PortTakenError one line per edge port that is in use.
+ */
+export async function makePlan(options: DevOptions): Promise<Plan> {
+  const nextPort = portPicker(options.host, options.basePort + 10_000);
+  const sites: PlannedSite[] = [];
+  const problems: string[] = [];
+  for (const [index, name] of options.sites.entries()) {
+    const processes: PlannedProcess[] = [];
+    for (const shape of processShapes(options)) {
+      const edgePort = shape.gateway === undefined ? undefined : options.basePort + index + 100 * shape.gateway;
+      if (edgePort !== undefined && !(await isFree(options.host, edgePort))) {
+        problems.push(`port ${edgePort} on ${options.host} is in use (site ${name}): stop what uses it, or choose another --base-port`);
+      }
+      const folder = join(options.home, "sites", name);
+      processes.push({
+        site: name,
+        name: shape.name,
+        service: shape.service,
+        roles: shape.roles,
+        port: await nextPort(),
+        adminPort: await nextPort(),
+        ...(shape.roles.includes("blob-node") ? { bytesPort: await nextPort() } : {}),
+        ...(edgePort === undefined ? {} : { edgePort }),
+        dataDir: join(folder, shape.name),
+        configFile: join(folder, `${shape.name}.${shape.service === "nats-server" ? "conf" : "yaml"}`),
+        logFile: join(folder, `${shape.name}.log`),
+      });
+    }
+    sites.push(describeSite(name, options, processes));
+  }
+  if (problems.length > 0) throw new PortTakenError(problems.join("\n"));
+  return { options, sites };
+}
+
+function describeSite(name: string, options: DevOptions, processes: PlannedProcess[]): PlannedSite {
+  const first = processes.find((process) => process.edgePort !== undefined);
+  if (first === undefined) throw new Error(`site ${name} has no gateway`);
+  return {
+    name,
+    gateway: edgeOrigin(options, first.edgePort ?? 0),
+    admin: `http://${bracketed(options.host)}:${first.adminPort}`,
+    processes,
+  };
+}
+
+/** The origin that clients use for a gateway's port. */
+export function edgeOrigin(options: Pick<DevOptions, "http" | "host">, port: number): string {
+  return `${options.http ? "http" : "https"}://${bracketed(options.host)}:${port}`;
+}
+
+/** An IPv6 address as URLs and host:port forms want it. */
+export function bracketed(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+interface ProcessShape {
+  readonly name: string;
+  readonly service: PlannedProcess["service"];
+  readonly roles: PlannedProcess["roles"];
+  /** Index of the gateway inside the site. */
+  readonly gateway?: number;
+}
+
+function processShapes(options: DevOptions): ProcessShape[] {
+  if (!options.nats) {
+    return [{ name: "site", service: "site", roles: ["gateway", "blob-node", "replicator", "auth"], gateway: 0 }];
+  }
+  const count = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
+  return [
+    { name: "nats-1", service: "nats-server", roles: [] },
+    { name: "auth-1", service: "auth", roles: ["auth"] },
+    ...count(options.blobNodes).map((i): ProcessShape => ({ name: `blob-node-${i + 1}`, service: "blob-node", roles: ["blob-node"] })),
+    { name: "replicator-1", service: "replicator", roles: ["replicator"] },
+    ...count(options.gateways).map((i): ProcessShape => ({ name: `gateway-${i + 1}`, service: "gateway", roles: ["gateway"], gateway: i })),
+  ];
+}
+
+function portPicker(host: string, first: number): () => Promise<number> {
+  let candidate = first;
+  return async () => {
+    for (; candidate < 65_536; candidate++) {
+      if (await isFree(host, candidate)) return candidate++;
+    }
+    throw new PortTakenError(`no free port from ${first} upwards on ${host}: choose a lower --base-port`);
+  };
+}
+
+function isFree(host: string, port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = createServer();
+    probe.once("error", () => resolve(false));
+    probe.listen({ host, port, exclusive: true }, () => probe.close(() => resolve(true)));
+  });
+}
