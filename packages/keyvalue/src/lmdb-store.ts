@@ -1,0 +1,241 @@
+import { mkdir } from "node:fs/promises";
+import type { Logger } from "@meridian/runtime";
+import { type Database, open, type RootDatabase } from "lmdb";
+import { boundsOf } from "./bounds.ts";
+import { adoptFormat } from "./format.ts";
+import { keyProblem, requireKey } from "./key.ts";
+import { KeyValueError } from "./key-value-error.ts";
+import type { KeyRange, OrderedStore, OrderedTransaction } from "./ordered-store.ts";
+import { requireSynchronous } from "./synchronous.ts";
+
+/** Where an LMDB store is and what is expected in it. */
+export interface LmdbStoreOptions {
+  /** The folder that holds it; made, readable for its owner only, when it is missing. */
+  readonly path: string;
+  /** The format of what the caller keeps in it; 1 when absent. A file with a newer format is refused. */
+  readonly format?: number;
+  /** Rewrites entries of an older format, in one transaction. Without it an older format is refused too. */
+  readonly upgrade?: (tx: OrderedTransaction, from: number) => void;
+  /** Address space mapped at first, in bytes; it grows on demand. 1 GiB when absent. */
+  readonly mapSizeBytes?: number;
+  readonly log?: Logger;
+}
+
+/** Keys are kept as their UTF-8 bytes, so that LMDB's byte order is the order of the contract. */
+const utf8Keys = {
+  writeKey(key: string | Uint8Array, target: Buffer, position: number): number {
+    if (typeof key === "string") return position + target.write(key, position, "utf8");
+    target.set(key, position);
+    return position + key.length;
+  },
+  readKey(source: Buffer, start: number, end: number): string {
+    return source.toString("utf8", start, end);
+  },
+};
+
+/**
+ * Opens a store in an LMDB environment:
+ *
+ *     <path>/data.mdb
+ *       meta       "format" → {"layout":1,"format":<the caller's>}
+ *       entries    UTF-8 key → bytes
+ *     <path>/lock.mdb
+ *
+ * A commit is visible at once and synced by LMDB's `overlappingSync`: data, then a meta page of its own that names
+ * the newest synced transaction, to which an opening after a power loss returns.
+ * @throws KeyValueError `open` when the folder cannot be used, `format` when the file is of another format.
+ */
+export async function openLmdbStore(options: LmdbStoreOptions): Promise<OrderedStore> {
+  const { path, format = 1, upgrade, mapSizeBytes = 2 ** 30, log } = options;
+  const root = await openEnvironment(path, mapSizeBytes);
+  try {
+    const entries = root.openDB<Buffer, string>("entries", { encoding: "binary", keyEncoder: utf8Keys } as object);
+    const meta = root.openDB<Buffer, string>("meta", { encoding: "binary", keyEncoder: utf8Keys } as object);
+    const store = new LmdbStore({ path, root, entries, log });
+    await adoptFormat({ path, format, upgrade, meta, entries: transactionOver(entries), root });
+    return store;
+  } catch (error) {
+    await root.close();
+    throw error;
+  }
+}
+
+async function openEnvironment(path: string, mapSize: number): Promise<RootDatabase> {
+  try {
+    await mkdir(path, { recursive: true, mode: 0o700 });
+    return open({
+      path,
+      noSubdir: false,
+      maxDbs: 2,
+      mapSize,
+      overlappingSync: true,
+      // With batches by event turn, a failed commit also rejects a promise that nobody holds and so ends the process.
+      eventTurnBatching: false,
+    });
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new KeyValueError("open", `cannot open the store in ${path}: ${reason}`, { cause: error });
+  }
+}
+
+class LmdbStore implements OrderedStore {
+  readonly #path: string;
+  readonly #root: RootDatabase;
+  readonly #entries: Database<Buffer, string>;
+  readonly #log: Logger | undefined;
+  #running: Promise<void> | undefined;
+  #following: Promise<void> | undefined;
+  #commitFailed = false;
+  #closed: Promise<void> | undefined;
+
+  constructor(parts: { path: string; root: RootDatabase; entries: Database<Buffer, string>; log: Logger | undefined }) {
+    this.#path = parts.path;
+    this.#root = parts.root;
+    this.#entries = parts.entries;
+    this.#log = parts.log;
+  }
+
+  get(key: string): Uint8Array | undefined {
+    return getFrom(this.#open(), key);
+  }
+
+  range(range: KeyRange): Iterable<readonly [string, Uint8Array]> {
+    const entries = this.#open();
+    return { [Symbol.iterator]: () => rangeFrom(entries, range) };
+  }
+
+  async transaction<T>(change: (tx: OrderedTransaction) => T): Promise<T> {
+    const entries = this.#open();
+    let failure: { readonly error: unknown } | undefined;
+    try {
+      // A child transaction, so that a change that throws takes back its own writes and nobody else's.
+      const result = await entries.childTransaction(() => {
+        try {
+          return requireSynchronous(change(transactionOver(entries)));
+        } catch (error) {
+          failure = { error };
+          throw error;
+        }
+      });
+      this.#commitFailed = false;
+      return result;
+    } catch (error) {
+      if (failure !== undefined) throw failure.error;
+      throw await this.#writeError(error);
+    }
+  }
+
+  /**
+   * Not LMDB's own `flushed`, which stays pending for ever when a commit or a sync fails. A sync that finds its
+   * transaction synced already costs no disk access.
+   */
+  flushed(): Promise<void> {
+    this.#open();
+    if (this.#running === undefined) return this.#startSync();
+    // The one that runs may have begun before the caller's commit; all who come now share the next.
+    this.#following ??= this.#running
+      .catch(() => undefined)
+      .then(() => {
+        this.#following = undefined;
+        return this.#startSync();
+      });
+    return this.#following;
+  }
+
+  async clear(): Promise<void> {
+    const entries = this.#open();
+    await this.transaction(() => entries.clearSync());
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  #startSync(): Promise<void> {
+    const running = syncEnvironment(this.#root).then(
+      () => {
+        this.#running = undefined;
+      },
+      async (error: unknown) => {
+        this.#running = undefined;
+        throw await this.#writeError(error);
+      },
+    );
+    this.#running = running;
+    return running;
+  }
+
+  async #close(): Promise<void> {
+    await (this.#following ?? this.#running)?.catch(() => undefined);
+    // After a failed commit lmdb's close waits for a flush that never comes; one that succeeds ends that.
+    if (this.#commitFailed && !(await this.#canCommit())) {
+      this.#log?.warn("left the store open: its disk takes no writes", { path: this.#path });
+      return;
+    }
+    await this.#root.close();
+  }
+
+  async #canCommit(): Promise<boolean> {
+    try {
+      await this.#entries.childTransaction(() => this.#entries.removeSync("\0"));
+      return true;
+    } catch (error) {
+      void swallowDetail(error);
+      return false;
+    }
+  }
+
+  async #writeError(error: unknown): Promise<KeyValueError> {
+    this.#commitFailed = true;
+    const cause = (await swallowDetail(error)) ?? error;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const advice = "is its disk full or failing?";
+    return new KeyValueError("write", `cannot write to the store in ${this.#path} (${reason}): ${advice}`, { cause });
+  }
+
+  #open(): Database<Buffer, string> {
+    if (this.#closed !== undefined) throw new KeyValueError("closed", `the store in ${this.#path} has been closed`);
+    return this.#entries;
+  }
+}
+
+/** Lmdb tells the reason of a failed commit by a second promise on the error, which nobody else would catch. */
+async function swallowDetail(error: unknown): Promise<unknown> {
+  const detail = (error as { commitError?: Promise<never> } | undefined)?.commitError;
+  return detail?.catch((reason: unknown) => reason);
+}
+
+function syncEnvironment(root: RootDatabase): Promise<void> {
+  const syncing = root as unknown as { sync(done: (error?: Error) => void): void };
+  return new Promise((resolve, reject) => syncing.sync((error) => (error ? reject(error) : resolve())));
+}
+
+function getFrom(entries: Database<Buffer, string>, key: string): Uint8Array | undefined {
+  // getBinary copies out of the map.
+  return keyProblem(key) === undefined ? entries.getBinary(key) : undefined;
+}
+
+function* rangeFrom(entries: Database<Buffer, string>, range: KeyRange): Generator<readonly [string, Uint8Array]> {
+  const bounds = boundsOf(range);
+  if (bounds === undefined) return;
+  const { from: start, to: end, reverse, limit } = bounds;
+  for (const { key, value } of entries.getRange({ start, end, reverse, limit })) yield [key, value];
+}
+
+/** Reads and writes of the transaction that is being executed. */
+function transactionOver(entries: Database<Buffer, string>): OrderedTransaction {
+  return {
+    get: (key) => getFrom(entries, key),
+    // Collected at once: a cursor inside a write transaction would see later writes of the same transaction.
+    range: (range) => [...rangeFrom(entries, range)],
+    put: (key, value) => {
+      entries.putSync(requireKey(key), value as Buffer);
+    },
+    delete: (key) => {
+      if (getFrom(entries, key) === undefined) return false;
+      entries.removeSync(key);
+      return true;
+    },
+  };
+}
