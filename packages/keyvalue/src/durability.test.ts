@@ -15,17 +15,19 @@ after(() => rm(home, { recursive: true, force: true }));
 
 const STORE = JSON.stringify(new URL("./lmdb-store.ts", import.meta.url).href);
 
-/** Eight writers, each of which says a key on standard output once it was flushed. */
+/** Eight writers, each of which says a key on standard output once it was flushed; the last word is followed by kill -9. */
 const WRITER = `
   import { writeSync } from "node:fs";
   const { openLmdbStore } = await import(${STORE});
   const store = await openLmdbStore({ path: process.argv[1] });
+  let left = Number(process.argv[2]);
   await Promise.all(Array.from({ length: 8 }, async (_, writer) => {
     for (let n = 0; ; n++) {
       const key = writer + "/" + n;
       await store.transaction((tx) => tx.put(key, Buffer.alloc(300, key)));
       await store.flushed();
       writeSync(1, key + "\\n");
+      if (--left === 0) process.kill(process.pid, "SIGKILL");
     }
   }));`;
 
@@ -35,18 +37,15 @@ const READER = `
   await using store = await openLmdbStore({ path: process.argv[1] });
   for (const [key] of store.range({})) console.log(key);`;
 
-function run(script: string, argument: string, environment: NodeJS.ProcessEnv = {}): ChildProcess {
-  const flags = ["--conditions=meridian-source", "--input-type=module", "--eval", script, argument];
+function run(script: string, args: readonly string[], environment: NodeJS.ProcessEnv = {}): ChildProcess {
+  const flags = ["--conditions=meridian-source", "--input-type=module", "--eval", script, ...args];
   const stdio: ["ignore", "pipe", "inherit"] = ["ignore", "pipe", "inherit"];
   return spawn(process.execPath, flags, { stdio, env: { ...process.env, ...environment } });
 }
 
-async function lines(child: ChildProcess, enough = Number.POSITIVE_INFINITY): Promise<string[]> {
+async function lines(child: ChildProcess): Promise<string[]> {
   const seen: string[] = [];
-  for await (const line of createInterface({ input: child.stdout! })) {
-    seen.push(line);
-    if (seen.length === enough) child.kill("SIGKILL");
-  }
+  for await (const line of createInterface({ input: child.stdout! })) seen.push(line);
   return seen;
 }
 
@@ -54,17 +53,17 @@ test("what flushed() acknowledged survives kill -9, in what was synced to disk a
   timeout: 60_000,
 }, async () => {
   const path = join(home, "store");
-  for (const enough of [40, 300]) {
-    const writer = run(WRITER, path);
-    const acknowledged = await lines(writer, enough);
+  for (const count of [40, 300]) {
+    const writer = run(WRITER, [path, String(count)]);
+    const acknowledged = await lines(writer);
     if (writer.signalCode === null) await once(writer, "exit");
     assert.equal(writer.signalCode, "SIGKILL");
-    assert.ok(acknowledged.length >= enough);
+    assert.equal(acknowledged.length, count);
 
     // "safe" makes LMDB return to the newest transaction that it had synced, as after a power loss, although the
     // page cache still has later ones.
     for (const restore of ["safe", ""]) {
-      const found = new Set(await lines(run(READER, path, { LMDB_RESTORE: restore })));
+      const found = new Set(await lines(run(READER, [path], { LMDB_RESTORE: restore })));
       const lost = acknowledged.filter((key) => !found.has(key));
       assert.deepEqual(lost, [], `restored with "${restore}"`);
     }
