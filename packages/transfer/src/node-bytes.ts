@@ -1,12 +1,24 @@
 import type { Digest } from "@meridian/oci";
 import type { ByteSink, ByteSpan } from "@meridian/storage";
 
+/** Bytes from `start` (inclusive) to `end` (exclusive); absent: to the end of the blob, whatever its size. */
+export interface OpenSpan {
+  readonly start: number;
+  readonly end?: number;
+}
+
 /** How a blob is asked for. */
 export interface ReadOptions {
   /** Nodes, as site/node, that may hold the blob, nearest first: where the asked node fetches it from when it has none. Empty: answer only from its own store. */
   readonly holders: readonly string[];
-  /** Expected size in bytes, when known. */
+  /** Expected size in bytes, when known: a hint for scheduling. */
   readonly size?: number;
+  /**
+   * What will be read first, so that a remote node begins to send it together with its answer (one request in all).
+   * Absent: the whole blob. An empty span asks only for the size: nothing is sent, nothing is fetched.
+   */
+  readonly span?: OpenSpan;
+  /** Ends the opening; a blob that is open already is not affected. */
   readonly signal?: AbortSignal;
 }
 
@@ -21,7 +33,7 @@ export interface ServedBlob extends AsyncDisposable {
   readonly bytes?: Uint8Array;
   /**
    * Sends the span in order. A holder that dies or stalls is replaced inside the call; the last piece of a blob that is
-   * still arriving is held back until its hash is right (design.md P9).
+   * still arriving is held back until its hash is right.
    * @throws ContentError `unavailable` when no holder is left, `digest-mismatch`, `invalid-range`.
    */
   read(span: ByteSpan, sink: ByteSink, options?: { signal?: AbortSignal }): Promise<void>;
