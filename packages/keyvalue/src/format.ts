@@ -28,13 +28,13 @@ export async function adoptFormat(parts: {
   if (stored !== undefined) {
     const newer = stored.layout > LAYOUT || stored.format > format;
     if (newer) throw new KeyValueError("format", `${describe(path, stored)}, newer than this program's ${format}`);
-    if (stored.layout === LAYOUT && stored.format === format) return;
-    if (upgrade === undefined) {
+    if (upgrade === undefined && (stored.layout < LAYOUT || stored.format < format)) {
       throw new KeyValueError("format", `${describe(path, stored)}, which this program (${format}) cannot upgrade`);
     }
   }
+  // Written at every opening: this commit is synced, and with it what a killed process had committed but not synced.
   root.transactionSync(() => {
-    if (stored !== undefined) upgrade?.(entries, stored.format);
+    if (stored !== undefined && stored.format < format) upgrade?.(entries, stored.format);
     meta.putSync("format", Buffer.from(JSON.stringify({ layout: LAYOUT, format } satisfies StoredFormat)));
   });
 }
