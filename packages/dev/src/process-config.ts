@@ -43,12 +43,13 @@ function processConfig(process: PlannedProcess, inputs: ProcessConfigInputs): Re
   const { certificates, secrets } = inputs;
   return {
     format: 1,
-    cluster: DEV_CLUSTER,
-    site: process.site,
-    process: process.name,
-    roles: process.roles,
-    sites: sites.map((site) => site.name),
-    processes: inputs.addresses,
+    topology: {
+      cluster: DEV_CLUSTER,
+      site: process.site,
+      process: process.name,
+      sites: sites.map((site) => site.name),
+      processes: inputs.addresses,
+    },
     dataDir: process.dataDir,
     listen: {
       host: options.host,
@@ -84,7 +85,7 @@ function gatewayConfig(edgePort: number, { plan, certificates }: ProcessConfigIn
   };
 }
 
-function logConfig(process: PlannedProcess, { plan, secrets, natsProgram }: ProcessConfigInputs): Record<string, unknown> {
+function logConfig(process: PlannedProcess, { plan, natsProgram }: ProcessConfigInputs): Record<string, unknown> {
   if (natsProgram === undefined) return { driver: "embedded" };
   const site = plan.sites.find((one) => one.name === process.site);
   const server = site?.processes.find((one) => one.service === "nats-server");
@@ -92,7 +93,6 @@ function logConfig(process: PlannedProcess, { plan, secrets, natsProgram }: Proc
     driver: "nats",
     servers: [`${bracketed(plan.options.host)}:${server?.port}`],
     user: process.site,
-    password: secrets.natsPassword,
     durableAcks: hasSyncAlways(natsProgram),
   };
 }

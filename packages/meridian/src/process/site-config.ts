@@ -1,0 +1,98 @@
+import { authConfigSchema } from "@meridian/auth";
+import { blobNodeConfigSchema } from "@meridian/blob-node";
+import { topologySchema } from "@meridian/cluster";
+import { gatewayConfigSchema } from "@meridian/gateway";
+import { replicatorConfigSchema } from "@meridian/replicator";
+import { z } from "zod";
+
+const port = z.int().min(1).max(65_535);
+const path = z.string().min(1);
+
+/** The log server of the site. */
+const logSchema = z.discriminatedUnion("driver", [
+  /** One LMDB file in the data folder: for a site that runs as one process. */
+  z.strictObject({ driver: z.literal("embedded") }),
+  z.strictObject({
+    driver: z.literal("nats"),
+    /** host:port of the site's nats-servers. */
+    servers: z.array(z.string().min(3)).nonempty(),
+    /** NATS user; its password is `natsPassword` in the secrets file. Absent: no login. */
+    user: z.string().optional(),
+    /** Replicas of each stream inside the site: 1, or 3 with a cluster of three or more servers. Default 1. */
+    replicas: z.union([z.literal(1), z.literal(3), z.literal(5)]).default(1),
+    /** True when the servers fsync before they acknowledge (`sync_interval: always`, or replicas 3). Default false: entries stay in the outbox for three minutes. */
+    durableAcks: z.boolean().default(false),
+  }),
+]);
+
+/** The configuration of one process (`meridian serve --config`). Unknown keys are refused; every problem is listed. */
+export const siteConfigSchema = z
+  .strictObject({
+    /** Format of this file; 1. */
+    format: z.literal(1),
+    /** The cluster, the same in every process but for `site` and `process`. */
+    topology: topologySchema,
+    /** Folder for everything that this process keeps. */
+    dataDir: path,
+    /** Where the process's internal listeners bind. */
+    listen: z.strictObject({
+      host: z.string().default("127.0.0.1"),
+      /** gRPC (mTLS): control, log tail. */
+      grpcPort: port,
+      /** HTTPS (mTLS): bytes; with the blob-node role only. */
+      bytesPort: port.optional(),
+      /** Plain HTTP: /livez, /readyz, /metrics. Keep it on loopback or behind a firewall. */
+      adminPort: port,
+      /** Where the admin listener binds. Default: loopback. */
+      adminHost: z.string().default("127.0.0.1"),
+    }),
+    /** PEM files of this process's certificate (leaf first), its key, and the cluster's trust bundle. */
+    tls: z.strictObject({ ca: path, key: path, cert: path }),
+    /** YAML file, mode 0600, with what the site keeps to itself; see `secretsSchema`. */
+    secretsFile: path,
+    log: logSchema,
+    /** Required with the gateway role. */
+    gateway: gatewayConfigSchema
+      .extend({
+        /** PEM files of the certificate that clients see. Absent: plain HTTP. */
+        tls: z.strictObject({ key: path, cert: path }).optional(),
+      })
+      .optional(),
+    blobNode: blobNodeConfigSchema.prefault({}),
+    replicator: replicatorConfigSchema.prefault({}),
+    auth: authConfigSchema.prefault({}),
+    telemetry: z
+      .strictObject({
+        /** OTLP/HTTP endpoint, e.g. http://collector:4318. Absent: no traces are exported. */
+        otlpUrl: z.url().optional(),
+        /** Share of requests whose trace is kept, 0 to 1. Default 0.01. */
+        sampleRatio: z.number().min(0).max(1).default(0.01),
+      })
+      .prefault({}),
+    logLevel: z.enum(["debug", "info", "warn", "error"]).default("info"),
+    /** Longest time that a stopping process waits for what it is doing, in milliseconds. Default 10 000. */
+    drainTimeoutMs: z.int().min(0).default(10_000),
+    /** Stop when standard input closes: set by the dev supervisor. */
+    supervised: z.boolean().default(false),
+    /** Fault commands on `faultSocket`: set by the dev supervisor, never in production. */
+    faults: z.boolean().default(false),
+    faultSocket: path.optional(),
+  })
+  .check(({ value, issues }) => {
+    const own = value.topology.processes.find(
+      (one) => one.site === value.topology.site && one.process === value.topology.process,
+    );
+    const problem = (where: string[], message: string): void => void issues.push({ code: "custom", input: value, path: where, message });
+    if (own?.roles.includes("gateway") && value.gateway === undefined) problem(["gateway"], "the gateway role needs this section");
+    if (own?.roles.includes("blob-node") && value.listen.bytesPort === undefined) problem(["listen", "bytesPort"], "the blob-node role needs it");
+    if (value.faults && value.faultSocket === undefined) problem(["faultSocket"], "faults: true needs it");
+  });
+export type SiteConfig = z.infer<typeof siteConfigSchema>;
+
+/** What the processes of one site keep to themselves; the same file for all of them. */
+export const secretsSchema = z.strictObject({
+  /** Signs upload locations: 32 random bytes, base64 (`openssl rand -base64 32`). */
+  uploadKey: z.base64().transform((text) => new Uint8Array(Buffer.from(text, "base64"))),
+  natsPassword: z.string().optional(),
+});
+export type SiteSecrets = z.infer<typeof secretsSchema>;
