@@ -1,35 +1,33 @@
 import type { DescService } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
 import { ContentError, isContentError } from "@meridian/oci";
-import type { ServiceClient } from "@meridian/rpc";
-import { type Clock, createSystemClock, type Logger } from "@meridian/runtime";
+import { createRpcChannel, type RpcChannel, type RpcServer, type ServiceClient } from "@meridian/rpc";
+import {
+  type Clock,
+  createSystemClock,
+  type IdentifyPeer,
+  type Logger,
+  type PeerIdentity,
+  type Timers,
+  type TlsSource,
+} from "@meridian/runtime";
 import type { Peers } from "./peers.ts";
 import { ProcessHealth } from "./process-health.ts";
 import { nodeName, type ProcessAddress, type Role, serviceName, type Topology } from "./topology.ts";
 
-/** The services that this process has registered, called without a network. */
-export interface LocalServices {
-  /** Undefined when the service is not registered here. */
-  local<M extends GenServiceMethods>(service: GenService<M>): ServiceClient<GenService<M>> | undefined;
-}
-
-/** An open connection to one process. */
-export interface PeerChannel extends AsyncDisposable {
-  client<M extends GenServiceMethods>(service: GenService<M>): ServiceClient<GenService<M>>;
-}
-
 export interface PeersOptions {
   readonly topology: Topology;
-  /** This process's own services. */
-  readonly rpc: LocalServices;
-  /** Opens a channel (lazily: it need not be reachable) that accepts only a server with this identity. */
-  readonly connect: (
-    address: ProcessAddress,
-    expected: { readonly site: string; readonly service: string },
-  ) => PeerChannel;
+  /** The server of this process: what is registered there is called without a network. */
+  readonly rpc: Pick<RpcServer, "local">;
+  /** Material for mutual TLS; plain HTTP/2 when absent, for tests and loopback. */
+  readonly tls?: TlsSource;
+  /** Reads a server's identity from its certificate; required with `tls`. */
+  readonly identify?: IdentifyPeer;
   readonly log: Logger;
   /** Default: the system's. */
   readonly clock?: Clock;
+  /** Default: the system's. */
+  readonly timers?: Timers;
 }
 
 /**
@@ -44,7 +42,7 @@ class ConnectedPeers implements Peers {
   readonly topology: Topology;
   readonly #options: PeersOptions;
   readonly #health: ProcessHealth;
-  readonly #channels = new Map<string, PeerChannel>();
+  readonly #channels = new Map<string, RpcChannel>();
   readonly #clients = new Map<string, unknown>();
   #closed = false;
 
@@ -95,12 +93,12 @@ class ConnectedPeers implements Peers {
     return site === this.topology.site && process === this.topology.process;
   }
 
-  #channel(address: ProcessAddress): PeerChannel {
+  #channel(address: ProcessAddress): RpcChannel {
     if (this.#closed) throw new ContentError("unavailable", "connections to peers are closed");
     const name = nodeName(address);
     let channel = this.#channels.get(name);
     if (channel === undefined) {
-      channel = this.#options.connect(address, { site: address.site, service: serviceName(address) });
+      channel = createRpcChannel({ ...this.#options, address: address.grpc, expect: (peer) => isAt(address, peer) });
       this.#channels.set(name, channel);
       this.#options.log.debug("opened a channel", { peer: name, address: address.grpc });
     }
@@ -131,4 +129,9 @@ class ConnectedPeers implements Peers {
       throw error;
     }
   }
+}
+
+/** The server at an address must be of the site and service that the topology gives it. */
+function isAt(address: ProcessAddress, peer: PeerIdentity): boolean {
+  return peer.site === address.site && peer.service === serviceName(address);
 }
