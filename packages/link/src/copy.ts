@@ -1,0 +1,158 @@
+import {
+  type Cursor,
+  type EventLog,
+  type EventLogs,
+  type Incarnation,
+  isSessionSubject,
+  MAX_PAYLOAD_BYTES,
+  type NewEntry,
+  subjectPrefix,
+} from "@meridian/eventlog";
+import { ContentError, isContentError } from "@meridian/oci";
+import type { Logger } from "@meridian/runtime";
+import type { linkV1 } from "@meridian/wire";
+import { lastCopied } from "./copied-position.ts";
+import type { Quarantine } from "./quarantine.ts";
+import { copyStream, ownStream } from "./stream-names.ts";
+import { sessionAt } from "./wire-cursor.ts";
+
+/** Appends under way at once: enough to share fsyncs, few enough to hold. */
+const WINDOW_ENTRIES = 1_000;
+
+/**
+ * A site's copy of one origin's log, opened for writing. Appends are chained by the copy's own last sequence, so that
+ * after a failure every later one of the same window fails too: the copy is a prefix of the origin at every moment.
+ * Where it stands is read from its own last entry, which was written in one piece with that entry's data.
+ */
+export class Copy {
+  readonly #logs: EventLogs;
+  readonly #log: Logger;
+  readonly #quarantine: Quarantine;
+  readonly #origin: string;
+  #stream: EventLog;
+  #tail = 0;
+  #cursor: Cursor | undefined;
+
+  private constructor(options: CopyOptions, stream: EventLog) {
+    this.#logs = options.logs;
+    this.#log = options.log;
+    this.#quarantine = options.quarantine;
+    this.#origin = options.origin;
+    this.#stream = stream;
+  }
+
+  /** @throws ContentError `unavailable` when the local log cannot be reached. */
+  static async open(options: CopyOptions): Promise<Copy> {
+    const copy = new Copy(options, await options.logs.open(copyStream(options.origin)));
+    await copy.#restore();
+    return copy;
+  }
+
+  /** The last entry taken from the origin, in the origin's terms; undefined before the first. */
+  get cursor(): Cursor | undefined {
+    return this.#cursor;
+  }
+
+  /** True when what was appended has been fsynced by the time it is acknowledged. */
+  get durable(): boolean {
+    return this.#stream.durableAcks;
+  }
+
+  /** Throws the copy away, to read the origin from its beginning. A crash in the middle leaves an empty copy. */
+  async restart(): Promise<void> {
+    const name = copyStream(this.#origin);
+    await this.#logs.drop(name);
+    this.#stream = await this.#logs.open(name);
+    await this.#restore();
+  }
+
+  /**
+   * Appends entries in their order. Entries that cannot be stored are put aside and skipped; the origin's sequences have
+   * gaps anyway, and the next entry that is stored carries the copy past them.
+   * @throws ContentError: the copy must be opened again, to go on from what it holds.
+   */
+  async append(entries: readonly linkV1.Entry[], incarnation: Incarnation): Promise<void> {
+    for (let start = 0; start < entries.length; start += WINDOW_ENTRIES) {
+      await this.#appendWindow(entries.slice(start, start + WINDOW_ENTRIES), incarnation);
+    }
+  }
+
+  async #restore(): Promise<void> {
+    const { sequence } = await this.#stream.head();
+    const last = await lastCopied(this.#stream);
+    if (sequence > 0 && last === undefined) {
+      this.#log.error("the copy does not say where it stands and is read again", { stream: this.#stream.stream });
+      await this.restart();
+      return;
+    }
+    this.#tail = sequence;
+    this.#cursor = last?.origin;
+  }
+
+  async #appendWindow(wire: readonly linkV1.Entry[], incarnation: Incarnation): Promise<void> {
+    const entries = this.#place(wire, incarnation);
+    const storable = entries.filter((entry) => !this.#putAside(entry));
+    // One turn: the log keeps the order of calls made in one turn.
+    const appending = storable.map((entry, index) =>
+      this.#stream.append(entry, { expectedLastSequence: this.#tail + index }),
+    );
+    const outcomes = await Promise.allSettled(appending);
+    for (const [index, outcome] of outcomes.entries()) this.#settle(storable[index]!, outcome);
+    this.#cursor = entries.at(-1)?.origin ?? this.#cursor;
+  }
+
+  /** The entries with their places at the origin, and the last session there at or before each. */
+  #place(wire: readonly linkV1.Entry[], incarnation: Incarnation): PlacedEntry[] {
+    let before = this.#cursor;
+    return wire.map(({ sequence: wireSequence, subject, payload, traceparent }) => {
+      const sequence = Number(wireSequence);
+      if (sequence <= (before?.sequence ?? 0)) {
+        throw new ContentError("invalid", `site ${this.#origin} sent ${sequence} after ${before?.sequence ?? 0}`);
+      }
+      const isSession = isSessionSubject(ownStream(this.#origin), subject);
+      const session = isSession ? sessionAt({ sequence, payload }) : before?.session;
+      before = { incarnation, sequence, ...(session && { session }) };
+      return { subject, payload, origin: before, ...(traceparent && { traceparent }) };
+    });
+  }
+
+  #putAside(entry: PlacedEntry): boolean {
+    const reason = problemOf(entry, this.#origin) ?? this.#quarantine.refusal(entry);
+    if (reason === undefined) return false;
+    this.#quarantine.add(entry, reason);
+    return true;
+  }
+
+  #settle(entry: PlacedEntry, outcome: PromiseSettledResult<number>): void {
+    if (outcome.status === "rejected") {
+      if (isContentError(outcome.reason, "invalid")) {
+        this.#quarantine.refuse(entry, outcome.reason.message);
+      }
+      throw outcome.reason;
+    }
+    this.#tail += 1;
+    if (outcome.value !== this.#tail) {
+      throw new ContentError("conflict", `${this.#stream.stream} gave ${outcome.value} for entry ${this.#tail}`);
+    }
+    this.#cursor = entry.origin;
+  }
+}
+
+type PlacedEntry = NewEntry & { readonly origin: Cursor };
+
+/** What {@link Copy.open} needs. */
+export interface CopyOptions {
+  readonly origin: string;
+  readonly logs: EventLogs;
+  readonly quarantine: Quarantine;
+  readonly log: Logger;
+}
+
+/** Why an entry may not be stored; undefined when it may. */
+function problemOf({ subject, payload }: NewEntry, origin: string): string | undefined {
+  const prefix = subjectPrefix(copyStream(origin));
+  if (!subject.startsWith(prefix)) return `its subject does not begin with ${prefix}`;
+  if (payload.length > MAX_PAYLOAD_BYTES)
+    return `its payload has ${payload.length} bytes, ${MAX_PAYLOAD_BYTES} are allowed`;
+  return undefined;
+}
