@@ -1,0 +1,320 @@
+import { ContentError, type Digest, isContentError } from "@meridian/oci";
+import type { Clock, Timers } from "@meridian/runtime";
+import type { BlobInfo, BlobStore, ByteSink, ByteSpan, Upload } from "@meridian/storage";
+import { failoverRead, HELD_BACK_BYTES } from "@meridian/transfer";
+import { openPartial } from "./fetch-partial.ts";
+import type { FetchTicket } from "./fetch-scheduler.ts";
+import type { Holders } from "./holders.ts";
+import { ProgressSignal } from "./progress-signal.ts";
+import type { Quarantine } from "./quarantine.ts";
+import type { BlobNodeEvents } from "./telemetry.ts";
+
+/** What a {@link BlobFetch} works with. */
+export interface BlobFetchDeps {
+  readonly store: BlobStore;
+  readonly holders: Holders;
+  readonly quarantine: Quarantine;
+  readonly events: BlobNodeEvents;
+  readonly clock: Clock;
+  readonly timers: Timers;
+}
+
+/** What of an arriving blob may be sent on now. */
+export interface FetchView {
+  /** `again`: the bytes so far were wrong, and are being fetched anew under the next epoch. */
+  readonly epoch: number;
+  /** Bytes of the partial that may be sent; the last piece is not among them until the hash is right. */
+  readonly readable: number;
+  readonly state: "running" | "stored" | "failed";
+  readonly error?: unknown;
+}
+
+// How often what has arrived is made to survive a crash; the rest of a blob is synced by its commit.
+const SYNC_EVERY_BYTES = 32 * 1024 * 1024;
+const EARLIER = "an earlier process";
+
+/**
+ * The one fetch of a blob on this node: holders are replaced as they fail, a partial is gone on with, the blob becomes
+ * visible when its hash is right. Nobody who waits for it can stop it.
+ */
+export class BlobFetch {
+  readonly digest: Digest;
+  /** Settles when the blob is stored here, or cannot be. */
+  readonly stored: Promise<BlobInfo>;
+  readonly #deps: BlobFetchDeps;
+  readonly #ticket: FetchTicket;
+  readonly #stop = new AbortController();
+  readonly #progress = new ProgressSignal();
+  readonly #holders: string[] = [];
+  /** Whose bytes the partial holds. */
+  readonly #contributors = new Set<string>();
+  #alone = false;
+  #partial: Upload | undefined;
+  #size: number | undefined;
+  #holder = "";
+  #epoch = 0;
+  #unsynced = 0;
+  #moved = 0;
+  #fetched = false;
+  #state: FetchView["state"] = "running";
+  #error: unknown;
+
+  constructor(digest: Digest, holders: readonly string[], ticket: FetchTicket, deps: BlobFetchDeps) {
+    this.digest = digest;
+    this.#ticket = ticket;
+    this.#deps = deps;
+    this.addHolders(holders);
+    this.stored = this.#run();
+    this.stored.catch(() => {});
+  }
+
+  /** Resolves with the size once a holder has told it. @throws what the fetch failed with. */
+  async opened(signal?: AbortSignal): Promise<number> {
+    while (this.#size === undefined) {
+      if (this.#state === "failed") throw this.#error;
+      await this.changed(signal);
+    }
+    return this.#size;
+  }
+
+  /** Size of the blob; 0 while it is not known. */
+  get size(): number {
+    return this.#size ?? 0;
+  }
+
+  /** The holder that sends at present, as site/node; empty while there is none. */
+  get holder(): string {
+    return this.#holder;
+  }
+
+  /** Bytes here so far. */
+  get received(): number {
+    return this.#partial?.offset ?? (this.#state === "stored" ? this.size : 0);
+  }
+
+  /** Whether it was this fetch that stored the blob; false when the blob was there already. */
+  get fetched(): boolean {
+    return this.#fetched;
+  }
+
+  /** Bytes that this fetch moved over links. */
+  get moved(): number {
+    return this.#moved;
+  }
+
+  get view(): FetchView {
+    const whole = this.#size ?? 0;
+    const releasable = Math.max(0, whole - HELD_BACK_BYTES);
+    const readable = this.#state === "stored" ? whole : Math.min(this.received, releasable);
+    return { epoch: this.#epoch, readable, state: this.#state, error: this.#error };
+  }
+
+  /** More nodes that hold the blob, as another asker knows them. */
+  addHolders(holders: readonly string[]): void {
+    for (const holder of holders) if (!this.#holders.includes(holder)) this.#holders.push(holder);
+  }
+
+  /** Every holder named so far. */
+  get holders(): readonly string[] {
+    return this.#holders;
+  }
+
+  /** Somebody waits for it now. */
+  promote(): void {
+    this.#ticket.promote();
+  }
+
+  /** Resolves when the view has changed. */
+  changed(signal?: AbortSignal): Promise<void> {
+    return this.#progress.next(signal);
+  }
+
+  /** Sends bytes of the partial, below `view.readable`. Throws when the partial is gone meanwhile: look at the view again. */
+  readPartial(span: ByteSpan, sink: ByteSink, options: { signal?: AbortSignal }): Promise<void> {
+    if (this.#partial === undefined) return Promise.reject(new ContentError("unavailable", "the partial is gone"));
+    return this.#partial.read(span, sink, options);
+  }
+
+  /** Stops it, and keeps what has arrived for the next time. */
+  async cancel(): Promise<void> {
+    this.#stop.abort(new ContentError("unavailable", "the blob node stops"));
+    this.#ticket.cancel();
+    await this.stored.catch(() => {});
+  }
+
+  async #run(): Promise<BlobInfo> {
+    const { events, store } = this.#deps;
+    try {
+      using _slot = await Promise.race([this.#ticket.granted, whenAborted(this.#stop.signal)]);
+      // It may have been stored between the asker's look and this one.
+      const info = (await store.stat(this.digest)) ?? (await this.#fetch());
+      this.#size = info.size;
+      this.#settle("stored");
+      return info;
+    } catch (error) {
+      if (!isContentError(error, "not-found") && !this.#stop.signal.aborted) events.fetchFailed(this.digest, error);
+      this.#settle("failed", error);
+      throw error;
+    }
+  }
+
+  async #fetch(): Promise<BlobInfo> {
+    this.#partial = await openPartial(this.#deps.store, this.digest);
+    if (this.#partial.offset > 0) this.#contributors.add(EARLIER);
+    try {
+      for (;;) {
+        const info = this.#alone ? await this.#fillFromEachAlone() : await this.#fill(() => this.#holders);
+        if (info !== undefined) return info;
+      }
+    } catch (error) {
+      await this.#keepPartial();
+      throw error;
+    } finally {
+      this.#partial = undefined;
+    }
+  }
+
+  /** Undefined when the bytes were wrong and are gone: to be tried again. */
+  async #fill(sources: () => readonly string[]): Promise<BlobInfo | undefined> {
+    const begunWith = this.#requirePartial().offset;
+    try {
+      await this.#receive(sources);
+    } catch (error) {
+      // What was there is longer than the blob: left by a holder that lied about the size.
+      if (this.#size === undefined || begunWith <= this.#size) throw error;
+      await this.#startOver();
+      return undefined;
+    }
+    return this.#commit();
+  }
+
+  async #receive(sources: () => readonly string[]): Promise<void> {
+    const { holders, clock, timers, events } = this.#deps;
+    let current = "";
+    await failoverRead({
+      sources: () => holders.usable(this.digest, sources()),
+      open: (node, span, signal) => holders.open(node, this.digest, { size: this.#size, span, signal }),
+      span: { start: this.#requirePartial().offset },
+      size: this.#size,
+      sink: {
+        write: async (chunk) => {
+          this.#contributors.add(current);
+          await this.#take(chunk, current);
+        },
+      },
+      stallTimeoutMs: (node) => holders.stallTimeoutMs(node),
+      onSourceOpened: (node, blob) => {
+        current = node;
+        this.#sourceOpened(node, blob.size);
+      },
+      onSourceFailed: (node, error) => {
+        if (error.kind === "not-found") return;
+        events.sourceReplaced(this.digest, node, error);
+        holders.report(node, "failed");
+      },
+      clock,
+      timers,
+      signal: this.#stop.signal,
+    });
+    if (current !== "") holders.report(current, "ok");
+  }
+
+  /** After a mixture was wrong: from one holder at a time, so that a liar is known. */
+  async #fillFromEachAlone(): Promise<BlobInfo | undefined> {
+    let failure: unknown = new ContentError("unavailable", "no trustworthy holder is left");
+    for (const holder of this.#deps.holders.usable(this.digest, this.#holders)) {
+      try {
+        await this.#startOver();
+        const info = await this.#fill(() => [holder]);
+        if (info !== undefined) return info;
+      } catch (error) {
+        if (this.#stop.signal.aborted || isContentError(error, "no-space")) throw error;
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  #sourceOpened(node: string, size: number): void {
+    this.#holder = node;
+    this.#size = size;
+    this.#progress.changed();
+  }
+
+  async #take(chunk: Uint8Array, holder: string): Promise<void> {
+    const partial = this.#requirePartial();
+    const bytes = chunk.byteLength;
+    await partial.write(chunk);
+    this.#moved += bytes;
+    this.#unsynced += bytes;
+    this.#deps.events.bytesFrom(holder, bytes);
+    if (this.#unsynced >= SYNC_EVERY_BYTES) {
+      this.#unsynced = 0;
+      await partial.sync();
+    }
+    this.#progress.changed();
+  }
+
+  async #commit(): Promise<BlobInfo | undefined> {
+    const { events } = this.#deps;
+    try {
+      const info = await this.#requirePartial().commit(this.digest);
+      this.#fetched = true;
+      events.fetched(this.digest, info.size, this.#moved, [...this.#contributors]);
+      return info;
+    } catch (error) {
+      if (!isContentError(error, "digest-mismatch")) throw error;
+    }
+    const [only] = this.#contributors;
+    if (this.#contributors.size === 1 && only !== undefined && only !== EARLIER) {
+      this.#deps.quarantine.add(only, this.digest);
+      events.replicaQuarantined(this.digest, only);
+    } else {
+      events.mixedBytesWrong(this.digest, [...this.#contributors]);
+      this.#alone = true;
+    }
+    await this.#startOver();
+    return undefined;
+  }
+
+  /** Drops what has arrived; readers that were sent some of it are cut off by the new epoch. */
+  async #startOver(): Promise<void> {
+    this.#epoch += 1;
+    this.#contributors.clear();
+    this.#size = undefined;
+    this.#progress.changed();
+    await this.#requirePartial().cancel();
+    this.#partial = await openPartial(this.#deps.store, this.digest);
+    this.#unsynced = 0;
+  }
+
+  async #keepPartial(): Promise<void> {
+    const partial = this.#partial;
+    if (partial === undefined) return;
+    try {
+      if (partial.offset === 0) await partial.cancel();
+      else await partial.sync();
+    } catch {
+      // Nothing is lost but bytes that can be fetched again.
+    }
+    await partial[Symbol.asyncDispose]();
+  }
+
+  #requirePartial(): Upload {
+    if (this.#partial === undefined) throw new ContentError("unavailable", "the partial is gone");
+    return this.#partial;
+  }
+
+  #settle(state: "stored" | "failed", error?: unknown): void {
+    this.#state = state;
+    this.#error = error;
+    this.#progress.changed();
+  }
+}
+
+function whenAborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason);
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+  });
+}

@@ -1,0 +1,94 @@
+import { ContentError, type Digest, type DigestAlgorithm, parseDigest } from "@meridian/oci";
+import type { ServiceImpl } from "@meridian/rpc";
+import type { BlobStore } from "@meridian/storage";
+import { blobV1 } from "@meridian/wire";
+import type { FetchTable } from "./fetch-table.ts";
+import type { Uploads } from "./uploads.ts";
+
+/** What {@link createBlobNodeService} needs. */
+export interface BlobNodeServiceOptions {
+  /** This node, as site/process. */
+  readonly self: string;
+  readonly store: BlobStore;
+  readonly fetches: FetchTable;
+  readonly uploads: Uploads;
+}
+
+/** Methods that any member may call; all others are for the node's own site. */
+export const METHODS_FOR_ALL: ReadonlySet<string> = new Set(["stat", "fetch", "status"]);
+
+/** Control of this node, for gRPC and for callers inside the process. */
+export function createBlobNodeService(options: BlobNodeServiceOptions): ServiceImpl<typeof blobV1.BlobNodeService> {
+  const { store, uploads } = options;
+  return {
+    async stat({ digest }) {
+      const info = await store.stat(parseDigest(digest));
+      return { present: info !== undefined, size: BigInt(info?.size ?? 0) };
+    },
+    fetch: (request, { signal }) => fetchBlob(options, request, signal),
+    status: () => nodeStatus(options),
+    async delete({ digest }) {
+      return { deleted: await store.delete(parseDigest(digest)) };
+    },
+    async beginUpload({ uploadId, algorithm }) {
+      await uploads.begin(uploadId, parseAlgorithm(algorithm));
+      return {};
+    },
+    async uploadStatus({ uploadId }) {
+      return { offset: BigInt(await uploads.offset(uploadId)) };
+    },
+    async commitUpload({ uploadId, digest }) {
+      return { size: BigInt((await uploads.commit(uploadId, parseDigest(digest))).size) };
+    },
+    async cancelUpload({ uploadId }) {
+      await uploads.cancel(uploadId);
+      return {};
+    },
+  };
+}
+
+/** A caller that goes away leaves the fetch running. */
+async function fetchBlob(
+  { store, fetches }: BlobNodeServiceOptions,
+  request: blobV1.FetchRequest,
+  signal: AbortSignal,
+): Promise<{ size: bigint; fetchedBytes: bigint }> {
+  const digest: Digest = parseDigest(request.digest);
+  const present = await store.stat(digest);
+  if (present !== undefined) return { size: BigInt(present.size), fetchedBytes: 0n };
+  const background = request.priority === blobV1.FetchPriority.BACKGROUND;
+  const { fetch, started } = fetches.join(digest, {
+    holders: request.holders,
+    size: request.size === 0n ? undefined : Number(request.size),
+    class: background ? "background" : "pull",
+  });
+  const { size } = await Promise.race([fetch.stored, aborted(signal)]);
+  return { size: BigInt(size), fetchedBytes: BigInt(started ? fetch.moved : 0) };
+}
+
+async function nodeStatus({ self, store, fetches }: BlobNodeServiceOptions) {
+  const { blobs, bytes, freeBytes } = await store.usage();
+  // Infinity, where nothing is known of the space left, does not fit a whole number.
+  const free = Number.isFinite(freeBytes) ? BigInt(Math.floor(freeBytes)) : 2n ** 63n - 1n;
+  const transfers = fetches.list().map((fetch) => ({
+    digest: fetch.digest,
+    size: BigInt(fetch.size),
+    received: BigInt(fetch.received),
+    holder: fetch.holder,
+  }));
+  return { node: self, blobs: BigInt(blobs), bytes: BigInt(bytes), freeBytes: free, transfers };
+}
+
+function parseAlgorithm(text: string): DigestAlgorithm {
+  if (text === "" || text === "sha256") return "sha256";
+  if (text === "sha512") return "sha512";
+  throw new ContentError("invalid", `unknown digest algorithm: ${text.slice(0, 40)}`);
+}
+
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    const onAbort = (): void => reject(signal.reason);
+    if (signal.aborted) onAbort();
+    else signal.addEventListener("abort", onAbort, { once: true });
+  });
+}

@@ -1,0 +1,128 @@
+import { nodeName, type SiteMonitor, type Topology } from "@meridian/cluster";
+import type { Digest } from "@meridian/oci";
+import type { RpcServer } from "@meridian/rpc";
+import {
+  type Clock,
+  createSystemClock,
+  type HealthCheck,
+  type IdentifyPeer,
+  type Logger,
+  type PeerIdentity,
+  systemTimers,
+  type Timers,
+  type TlsSource,
+} from "@meridian/runtime";
+import type { BlobStore } from "@meridian/storage";
+import { createNodeDirectory, type NodeBytes, type NodeDirectory, startByteServer } from "@meridian/transfer";
+import { blobV1 } from "@meridian/wire";
+import { createBlobNodeService, METHODS_FOR_ALL } from "./blob-node-service.ts";
+import type { BlobNodeConfig } from "./config.ts";
+import { DirectReads } from "./direct-read.ts";
+import { FetchTable } from "./fetch-table.ts";
+import { Holders } from "./holders.ts";
+import { createLocalBytes } from "./local-bytes.ts";
+import { Quarantine } from "./quarantine.ts";
+import { createStorageCheck } from "./storage-check.ts";
+import { createBlobNodeEvents } from "./telemetry.ts";
+import { Uploads } from "./uploads.ts";
+
+/** What a blob node is given by its process. */
+export interface BlobNodeDeps {
+  /** Names this node, and tells where the others' bytes are. */
+  readonly topology: Topology;
+  /** The bytes; stays the caller's to dispose, after the node. */
+  readonly store: BlobStore;
+  /** Takes the control service; the caller lets it listen afterwards. Absent: no control service. */
+  readonly rpc?: Pick<RpcServer, "register">;
+  /** The process's directory of nodes; this node attaches itself to it. Absent: it makes its own. */
+  readonly nodes?: NodeDirectory;
+  /** Mutual TLS of the byte listener and of connections to holders. Absent only in tests: plain HTTP. */
+  readonly tls?: TlsSource;
+  readonly identify?: IdentifyPeer;
+  /** What is thought of other sites: decides which holder is asked first, and hears how it went. */
+  readonly monitor?: Pick<SiteMonitor, "health" | "report">;
+  readonly log: Logger;
+  readonly clock?: Clock;
+  readonly timers?: Timers;
+  /** A blob has become present here: verified, fsynced. Not called again for one that was present. */
+  readonly onStored?: (digest: Digest, size: number, cause: "upload" | "fetch") => void;
+}
+
+/** A running blob node. Disposing stops the listener and the fetches; partials and uploads stay for the next start. */
+export interface BlobNode extends AsyncDisposable {
+  /** site/process */
+  readonly node: string;
+  /** This node's bytes, for callers inside the process. */
+  readonly bytes: NodeBytes;
+  /** Origin of the byte listener as bound. */
+  readonly url: string;
+  readonly address: { readonly host: string; readonly port: number };
+  readonly checks: readonly HealthCheck[];
+}
+
+/** Starts the node's byte listener and registers its control service. Rejects when the address is taken. */
+export async function startBlobNode(config: BlobNodeConfig, deps: BlobNodeDeps): Promise<BlobNode> {
+  const {
+    store,
+    topology,
+    tls,
+    identify,
+    monitor,
+    onStored,
+    clock = createSystemClock(),
+    timers = systemTimers,
+  } = deps;
+  const self = nodeName(topology);
+  const log = deps.log.child({ component: "blob-node" });
+  const events = createBlobNodeEvents(log);
+  await using stack = new AsyncDisposableStack();
+  const nodes =
+    deps.nodes ?? stack.use(createNodeDirectory({ nodes: byteNodes(topology), tls, identify, log, timers }));
+  const quarantine = new Quarantine({ clock, forMs: config.quarantineMs });
+  const bytesOf = (node: string): NodeBytes | undefined => nodes.bytesOf(node);
+  const holders = new Holders({ self, bytesOf, quarantine, monitor, stallTimeoutMs: config.stallTimeoutMs });
+  const uploads = stack.use(
+    new Uploads({ store, timers, events, onStored: (digest, size) => onStored?.(digest, size, "upload") }),
+  );
+  const fetches = stack.use(
+    new FetchTable({
+      ...{ store, holders, quarantine, events, clock, timers },
+      limits: { pull: config.pullFetches, background: config.backgroundFetches },
+      onStored: (digest, size) => onStored?.(digest, size, "fetch"),
+    }),
+  );
+  const direct = new DirectReads({ holders, events, clock, timers });
+  const bytes = createLocalBytes({ self, store, fetches, direct, uploads });
+  stack.use(nodes.attach(self, bytes));
+  deps.rpc?.register(blobV1.BlobNodeService, createBlobNodeService({ self, store, fetches, uploads }), {
+    allow: (peer, method) => METHODS_FOR_ALL.has(method) || peer.site === topology.site,
+  });
+  const server = stack.use(
+    await startByteServer({
+      ...{ node: bytes, tls, identify, log, clock, timers },
+      ...{ host: config.bytes.host, port: config.bytes.port, bodyIdleMs: config.bodyIdleMs },
+      allow: (peer, action) => action === "read" || isOfSite(peer, topology.site),
+    }),
+  );
+  const running = stack.move();
+  return {
+    node: self,
+    bytes,
+    url: server.url,
+    address: { host: server.host, port: server.port },
+    checks: [createStorageCheck(store, clock)],
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+/** The nodes of a topology whose bytes can be asked for. */
+function byteNodes(topology: Topology): { node: string; url: string }[] {
+  return topology.processes.flatMap((address) =>
+    address.bytes === undefined ? [] : [{ node: nodeName(address), url: address.bytes }],
+  );
+}
+
+/** Over plain HTTP there is no identity, and no other site either. */
+function isOfSite(peer: PeerIdentity | undefined, site: string): boolean {
+  return peer === undefined || peer.site === site;
+}

@@ -1,0 +1,71 @@
+import type { Digest } from "@meridian/oci";
+import type { Logger } from "@meridian/runtime";
+import { metrics } from "@opentelemetry/api";
+import { siteOf } from "./holders.ts";
+
+const meter = metrics.getMeter("@meridian/blob-node");
+const fetches = meter.createCounter("meridian.blob.fetches", {
+  description: "Blobs fetched from other nodes, by outcome.",
+});
+const fetchedBytes = meter.createCounter("meridian.blob.fetched", {
+  unit: "By",
+  description: "Bytes that came from other nodes.",
+});
+const replaced = meter.createCounter("meridian.blob.sources_replaced", {
+  description: "Holders given up in mid-fetch.",
+});
+const quarantined = meter.createCounter("meridian.blob.replicas_quarantined", {
+  description: "Replicas that sent wrong bytes.",
+});
+const uploads = meter.createCounter("meridian.blob.uploads", { description: "Uploads committed, by outcome." });
+
+/** The business events of a blob node: a log line and a counter each. */
+export interface BlobNodeEvents {
+  fetched(digest: Digest, size: number, received: number, sources: readonly string[]): void;
+  fetchFailed(digest: Digest, error: unknown): void;
+  bytesFrom(holder: string, bytes: number): void;
+  sourceReplaced(digest: Digest, holder: string, error: unknown): void;
+  replicaQuarantined(digest: Digest, holder: string): void;
+  mixedBytesWrong(digest: Digest, sources: readonly string[]): void;
+  uploadCommitted(digest: Digest, size: number): void;
+  uploadRefused(digest: Digest, error: unknown): void;
+}
+
+/** Events are written to this logger and to the process's meter provider. */
+export function createBlobNodeEvents(log: Logger): BlobNodeEvents {
+  return {
+    fetched(digest, size, received, sources) {
+      fetches.add(1, { outcome: "stored" });
+      log.info("blob fetched", { digest, size, received, sources });
+    },
+    fetchFailed(digest, error) {
+      fetches.add(1, { outcome: "failed" });
+      log.warn("blob could not be fetched", { digest, error });
+    },
+    bytesFrom(holder, bytes) {
+      fetchedBytes.add(bytes, { site: siteOf(holder) });
+    },
+    sourceReplaced(digest, holder, error) {
+      replaced.add(1, { site: siteOf(holder) });
+      log.warn("holder given up", { digest, holder, error });
+    },
+    replicaQuarantined(digest, holder) {
+      quarantined.add(1, { site: siteOf(holder) });
+      log.error("replica sent wrong bytes and is quarantined", { digest, holder });
+    },
+    mixedBytesWrong(digest, sources) {
+      log.warn("bytes put together from several sources are wrong; fetching again from one at a time", {
+        digest,
+        sources,
+      });
+    },
+    uploadCommitted(digest, size) {
+      uploads.add(1, { outcome: "stored" });
+      log.debug("upload committed", { digest, size });
+    },
+    uploadRefused(digest, error) {
+      uploads.add(1, { outcome: "refused" });
+      log.info("upload refused", { digest, error });
+    },
+  };
+}

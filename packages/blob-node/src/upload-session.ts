@@ -1,0 +1,135 @@
+import { ContentError, type Digest, type DigestAlgorithm, digestAlgorithm, isContentError } from "@meridian/oci";
+import type { BlobInfo, BlobStore, Upload } from "@meridian/storage";
+
+/** What an append may bring beside its body. */
+export interface AppendOptions {
+  /** Where the body starts; absent: at the acknowledged offset. */
+  readonly offset?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** One upload that is open here: one writer at a time, the newest. */
+export class UploadSession {
+  readonly id: string;
+  readonly #store: BlobStore;
+  #upload: Upload;
+  #algorithm: DigestAlgorithm;
+  #acknowledged: number;
+  /** The writer at work, and how to stop it. */
+  #writer: { readonly fence: AbortController; readonly done: Promise<void> } | undefined;
+  #generation = 0;
+
+  constructor(store: BlobStore, upload: Upload, algorithm: DigestAlgorithm) {
+    this.#store = store;
+    this.#upload = upload;
+    this.#algorithm = algorithm;
+    this.#acknowledged = upload.offset;
+    this.id = upload.id;
+  }
+
+  /** Bytes that an answered append has made safe. */
+  get acknowledged(): number {
+    return this.#acknowledged;
+  }
+
+  get busy(): boolean {
+    return this.#writer !== undefined;
+  }
+
+  /**
+   * Takes a body after fencing an older one. What a broken or fenced body brought is not acknowledged.
+   * @throws ContentError `invalid-range` when `offset` is not the acknowledged one; `fenced` when a newer request came.
+   */
+  append(body: AsyncIterable<Uint8Array>, { offset, signal }: AppendOptions): Promise<{ offset: number }> {
+    this.#requireOffset(offset);
+    return this.#write(signal, async (fence) => {
+      this.#requireOffset(offset);
+      if (this.#upload.offset > this.#acknowledged) await this.#upload.truncate(this.#acknowledged);
+      await this.#take(body, fence);
+      await this.#upload.sync();
+      fence.throwIfAborted();
+      this.#acknowledged = this.#upload.offset;
+      return { offset: this.#acknowledged };
+    });
+  }
+
+  /** Makes what is acknowledged a blob. @throws ContentError `digest-mismatch`: the upload stays. */
+  commit(digest: Digest): Promise<BlobInfo> {
+    return this.#write(undefined, async () => {
+      const algorithm = digestAlgorithm(digest);
+      if (algorithm !== this.#algorithm) await this.#reopen(algorithm);
+      if (this.#upload.offset > this.#acknowledged) await this.#upload.truncate(this.#acknowledged);
+      return this.#upload.commit(digest);
+    });
+  }
+
+  /** Removes what was received. */
+  cancel(): Promise<void> {
+    return this.#write(undefined, () => this.#upload.cancel());
+  }
+
+  /** Stops the writer and keeps what is acknowledged. */
+  async close(): Promise<void> {
+    await this.#write(undefined, () => Promise.resolve());
+    await this.#upload[Symbol.asyncDispose]();
+  }
+
+  /** Runs alone: an older writer is fenced and waited for, a newer one fences this. */
+  async #write<T>(signal: AbortSignal | undefined, run: (fence: AbortSignal) => Promise<T>): Promise<T> {
+    this.#generation += 1;
+    const generation = this.#generation;
+    while (this.#writer !== undefined) {
+      this.#writer.fence.abort(fenced(this.id));
+      await this.#writer.done;
+    }
+    if (generation !== this.#generation) throw fenced(this.id);
+    const fence = new AbortController();
+    const done = Promise.withResolvers<void>();
+    this.#writer = { fence, done: done.promise };
+    try {
+      return await run(signal === undefined ? fence.signal : AbortSignal.any([fence.signal, signal]));
+    } finally {
+      this.#writer = undefined;
+      done.resolve();
+    }
+  }
+
+  async #take(body: AsyncIterable<Uint8Array>, fence: AbortSignal): Promise<void> {
+    const stopped = Promise.withResolvers<never>();
+    stopped.promise.catch(() => {});
+    const onAbort = (): void => stopped.reject(fence.reason);
+    fence.throwIfAborted();
+    fence.addEventListener("abort", onAbort, { once: true });
+    const chunks = body[Symbol.asyncIterator]();
+    try {
+      for (;;) {
+        const next = await Promise.race([chunks.next(), stopped.promise]);
+        if (next.done) return;
+        await this.#upload.write(next.value);
+        fence.throwIfAborted();
+      }
+    } catch (error) {
+      void chunks.return?.()?.catch(() => {});
+      throw isContentError(error) ? error : new ContentError("unavailable", "the body broke off", { cause: error });
+    } finally {
+      fence.removeEventListener("abort", onAbort);
+    }
+  }
+
+  async #reopen(algorithm: DigestAlgorithm): Promise<void> {
+    await this.#upload[Symbol.asyncDispose]();
+    const upload = await this.#store.resume(this.id, { algorithm });
+    if (upload === undefined) throw new ContentError("not-found", `no upload ${this.id}`);
+    this.#upload = upload;
+    this.#algorithm = algorithm;
+  }
+
+  #requireOffset(offset: number | undefined): void {
+    if (offset === undefined || offset === this.#acknowledged) return;
+    throw new ContentError("invalid-range", `the upload stands at ${this.#acknowledged}, not at ${offset}`);
+  }
+}
+
+function fenced(id: string): ContentError {
+  return new ContentError("fenced", `a newer request took over upload ${id}`);
+}
