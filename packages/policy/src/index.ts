@@ -1,1 +1,22 @@
-export type { Action, Decider, Decision, DecisionContext, Principal, Resource, TokenClaims, TokenVerifier } from "./decision.ts";
+export { type AnonymousAccess, GrantDecider } from "./decider.ts";
+export type {
+  Action,
+  Decider,
+  Decision,
+  DecisionContext,
+  Principal,
+  Resource,
+  TokenClaims,
+  TokenVerifier,
+} from "./decision.ts";
+export { grantKey, memberKey, type PolicyDoc, SETTINGS_KEY, signingKeyKey, userKey } from "./entry-key.ts";
+export { GenerationCache } from "./generation-cache.ts";
+export { openPolicy, type Policy, type PolicyChange, type PolicyOptions } from "./policy.ts";
+export type { ProposeOutcome } from "./policy-home.ts";
+export type { PolicyLogClient } from "./policy-member.ts";
+export { formatRevision, type Position } from "./position.ts";
+export { PolicyState } from "./state.ts";
+export type { PolicyTiming } from "./timing.ts";
+export { type CheckedToken, checkToken } from "./token-check.ts";
+export { type AccessItem, createTokenSigner, type TokenSigner } from "./token-signer.ts";
+export { createTokenVerifier, type SyncTokenVerifier } from "./token-verifier.ts";
