@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { ContentError, ContentErrorKind } from "@meridian/oci";
 import type { Clock, Random } from "@meridian/runtime";
 import { linkV1 } from "@meridian/wire";
 import type { Cursor, Incarnation, ResumeCheck } from "./event-log.ts";
@@ -38,6 +39,13 @@ export function checkCursor(cursor: Cursor, place: Place): ResumeCheck {
   const { incarnation, head } = place;
   const reason = mismatch(cursor, place);
   return reason === undefined ? { ok: true, incarnation, head } : { ok: false, incarnation, head, reason };
+}
+
+/** Throws ContentError `precondition` unless a check went well. */
+export function requireFit(check: ResumeCheck): void {
+  if (!check.ok) {
+    throw new ContentError(ContentErrorKind.precondition, check.reason);
+  }
 }
 
 function mismatch(cursor: Cursor, place: Place): string | undefined {

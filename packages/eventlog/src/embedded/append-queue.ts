@@ -2,14 +2,13 @@ import { ContentError, ContentErrorKind } from "@meridian/oci";
 import { witnessHash } from "../cursor.ts";
 import type { AppendOptions, NewEntry } from "../event-log.ts";
 import { expiredSessions, isSessionSubject, newSession, type SessionWriter } from "../session.ts";
-import { encodeEntry } from "./entry-codec.ts";
+import { decodeEntry, encodeEntry } from "./entry-codec.ts";
 import {
   idKey,
   type LogFile,
   readSequence,
   type StreamMeta,
   sequenceKey,
-  sequenceOf,
   sequenceValue,
   subjectKey,
 } from "./log-file.ts";
@@ -17,21 +16,27 @@ import {
 /** A stream that appends go to, shared by all who opened it. */
 export interface AppendTarget {
   readonly stream: string;
-  readonly meta: StreamMeta;
+  /** Undefined while the stream is dropped. */
+  readonly meta: StreamMeta | undefined;
   /** True until the writer's session record of this run is in the stream. */
   sessionDue: boolean;
-  /** True once the stream was dropped. */
-  dropped: boolean;
   /** Called with the new last sequence once everything up to it is on disk. */
   synced(head: number): void;
 }
 
 interface Waiting {
   readonly target: AppendTarget;
+  /** The life of the stream that the caller appended to. */
+  readonly meta: StreamMeta;
   readonly entry: NewEntry;
   readonly options: AppendOptions;
   readonly resolve: (sequence: number) => void;
   readonly reject: (error: Error) => void;
+}
+
+interface Head {
+  readonly meta: StreamMeta;
+  readonly sequence: number;
 }
 
 type Outcome = { readonly sequence: number } | { readonly error: Error };
@@ -53,11 +58,12 @@ export class AppendQueue {
 
   append(target: AppendTarget, entry: NewEntry, options: AppendOptions): Promise<number> {
     return new Promise((resolve, reject) => {
-      if (this.#closed) {
-        reject(new ContentError(ContentErrorKind.unavailable, "the log was closed"));
+      const { meta } = target;
+      if (this.#closed || meta === undefined) {
+        reject(dropped(target.stream));
         return;
       }
-      this.#waiting.push({ target, entry, options, resolve, reject });
+      this.#waiting.push({ target, meta, entry, options, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -84,21 +90,23 @@ export class AppendQueue {
   }
 
   async #commit(batch: readonly Waiting[]): Promise<void> {
-    const heads = new Map<AppendTarget, number>();
+    const heads = new Map<AppendTarget, Head>();
     const outcomes: Outcome[] = [];
     // A child transaction is undone as a whole when something throws, so that a full disk leaves no half batch.
     await this.#file.root.childTransaction(() => {
       for (const waiting of batch) {
         outcomes.push(this.#apply(waiting, heads));
       }
-      for (const [target, head] of heads) {
-        this.#file.heads.putSync(idKey(target.meta.id), sequenceValue(head));
+      for (const { meta, sequence } of heads.values()) {
+        this.#file.heads.putSync(idKey(meta.id), sequenceValue(sequence));
       }
     });
     await this.#file.root.flushed;
-    for (const [target, head] of heads) {
-      target.sessionDue = false;
-      target.synced(head);
+    for (const [target, { meta, sequence }] of heads) {
+      if (target.meta === meta) {
+        target.sessionDue = false;
+        target.synced(sequence);
+      }
     }
     for (const [index, { resolve, reject }] of batch.entries()) {
       const outcome = outcomes[index]!;
@@ -110,72 +118,83 @@ export class AppendQueue {
     }
   }
 
-  #apply({ target, entry, options }: Waiting, heads: Map<AppendTarget, number>): Outcome {
-    if (target.dropped) {
-      return { error: new ContentError(ContentErrorKind.notFound, `log ${target.stream} was dropped`) };
+  #apply({ target, meta, entry, options }: Waiting, heads: Map<AppendTarget, Head>): Outcome {
+    if (target.meta !== meta) {
+      return { error: dropped(target.stream) };
     }
-    const begun = heads.get(target);
-    const head = begun ?? readSequence(this.#file.heads.get(idKey(target.meta.id)));
-    const error = this.#unexpected(target, entry.subject, head, options);
+    const begun = heads.get(target)?.sequence;
+    const head = begun ?? readSequence(this.#file.heads.get(idKey(meta.id)));
+    const error = this.#unexpected(target.stream, meta, entry.subject, head, options);
     if (error !== undefined) {
       return { error };
     }
-    const before = begun === undefined && target.sessionDue ? this.#putSession(target, head) : head;
-    this.#put(target, before + 1, entry);
-    heads.set(target, before + 1);
-    return { sequence: before + 1 };
+    const before = begun === undefined && target.sessionDue ? this.#putSession(target.stream, meta, head) : head;
+    const sequence = before + 1;
+    this.#put(target.stream, meta, sequence, entry);
+    heads.set(target, { meta, sequence });
+    return { sequence };
   }
 
-  #unexpected(target: AppendTarget, subject: string, head: number, options: AppendOptions): Error | undefined {
-    const { expectedLastSequence, expectedLastSubjectSequence } = options;
+  #unexpected(
+    stream: string,
+    { id }: StreamMeta,
+    subject: string,
+    head: number,
+    { expectedLastSequence, expectedLastSubjectSequence }: AppendOptions,
+  ): Error | undefined {
     if (expectedLastSequence !== undefined && expectedLastSequence !== head) {
-      return conflict(`log ${target.stream} ends at ${head}, not at ${expectedLastSequence}`);
+      return conflict(`log ${stream} ends at ${head}, not at ${expectedLastSequence}`);
     }
     if (expectedLastSubjectSequence === undefined) {
       return undefined;
     }
-    const last = readSequence(this.#file.subjects.get(subjectKey(target.meta.id, subject)));
+    const last = readSequence(this.#file.subjects.get(subjectKey(id, subject)));
     const expected = expectedLastSubjectSequence;
     return last === expected ? undefined : conflict(`the last entry of ${subject} is ${last}, not ${expected}`);
   }
 
-  #put({ stream, meta }: AppendTarget, sequence: number, entry: NewEntry): void {
+  #put(stream: string, { id, compact }: StreamMeta, sequence: number, entry: NewEntry): void {
     const { entries, subjects, sessions } = this.#file;
-    const key = subjectKey(meta.id, entry.subject);
-    const older = meta.compact ? readSequence(subjects.get(key)) : 0;
+    const key = subjectKey(id, entry.subject);
+    const older = compact ? readSequence(subjects.get(key)) : 0;
     if (older > 0) {
-      entries.removeSync(sequenceKey(meta.id, older));
-      sessions.removeSync(sequenceKey(meta.id, older));
+      entries.removeSync(sequenceKey(id, older));
+      sessions.removeSync(sequenceKey(id, older));
     }
-    entries.putSync(sequenceKey(meta.id, sequence), encodeEntry(entry));
+    entries.putSync(sequenceKey(id, sequence), encodeEntry(entry));
     subjects.putSync(key, sequenceValue(sequence));
     if (isSessionSubject(stream, entry.subject)) {
       const now = sequenceValue(Math.trunc(this.#writer.clock.now()));
-      sessions.putSync(sequenceKey(meta.id, sequence), Buffer.concat([now, witnessHash(entry.payload)]));
+      sessions.putSync(sequenceKey(id, sequence), Buffer.concat([now, witnessHash(entry.payload)]));
     }
   }
 
   /** Writes this run's session record and removes expired ones. Returns the session's sequence. */
-  #putSession(target: AppendTarget, head: number): number {
-    const session = newSession(target.stream, this.#writer, head);
-    this.#put(target, head + 1, session);
-    const { id } = target.meta;
-    const { entries, subjects, sessions } = this.#file;
-    const all = sessions.getRange({ start: sequenceKey(id, 0), end: sequenceKey(id + 1, 0) }).map(({ key, value }) => ({
-      sequence: sequenceOf(key),
-      openedAtMs: readSequence(value),
-    }));
-    for (const { sequence } of expiredSessions([...all], session.openedAtMs)) {
-      const bytes = entries.get(sequenceKey(id, sequence));
-      if (bytes !== undefined) {
-        const length = bytes.readUInt16BE(0);
-        subjects.removeSync(subjectKey(id, bytes.toString("utf8", 2, 2 + length)));
-      }
-      entries.removeSync(sequenceKey(id, sequence));
-      sessions.removeSync(sequenceKey(id, sequence));
+  #putSession(stream: string, meta: StreamMeta, head: number): number {
+    const session = newSession(stream, this.#writer, head);
+    this.#put(stream, meta, head + 1, session);
+    const range = { start: sequenceKey(meta.id, 0), end: sequenceKey(meta.id + 1, 0) };
+    const known = [...this.#file.sessions.getRange(range)];
+    const sessions = known.map(({ key, value }) => ({ key, openedAtMs: readSequence(value) }));
+    for (const { key } of expiredSessions(sessions, session.openedAtMs)) {
+      this.#removeSession(meta.id, key);
     }
     return head + 1;
   }
+
+  #removeSession(id: number, key: Buffer): void {
+    const { entries, subjects, sessions } = this.#file;
+    const bytes = entries.get(key);
+    if (bytes !== undefined) {
+      subjects.removeSync(subjectKey(id, decodeEntry(0, bytes).subject));
+    }
+    entries.removeSync(key);
+    sessions.removeSync(key);
+  }
+}
+
+function dropped(stream: string): ContentError {
+  return new ContentError(ContentErrorKind.unavailable, `log ${stream} was dropped or closed`);
 }
 
 function conflict(message: string): ContentError {

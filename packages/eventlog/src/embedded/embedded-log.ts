@@ -1,6 +1,6 @@
 import { ContentError, ContentErrorKind } from "@meridian/oci";
 import type { Timers } from "@meridian/runtime";
-import { checkCursor, cursorOf } from "../cursor.ts";
+import { checkCursor, cursorOf, requireFit } from "../cursor.ts";
 import type {
   AppendOptions,
   Cursor,
@@ -19,59 +19,78 @@ import { StreamReader } from "./stream-reader.ts";
 /** Idle tails say so this often, in milliseconds: more than once a second, whatever the timer's error. */
 const HEARTBEAT_MS = 800;
 
-/** One stream of an embedded log. Readers see what is on disk, never what a power loss could still take. */
+interface Life {
+  readonly meta: StreamMeta;
+  readonly reader: StreamReader;
+  /** The last sequence that is on disk. */
+  head: number;
+}
+
+/**
+ * One stream of an embedded log, through all its lives: after a drop every method throws `unavailable` until it is opened
+ * again. Readers see what is on disk, never what a power loss could still take.
+ */
 export class EmbeddedLog implements EventLog, AppendTarget {
   readonly stream: string;
-  readonly meta: StreamMeta;
   readonly durableAcks = true;
-  sessionDue: boolean;
-  dropped = false;
+  sessionDue = false;
+  readonly #file: LogFile;
   readonly #queue: AppendQueue;
-  readonly #reader: StreamReader;
   readonly #timers: Timers;
   readonly #tails = new Set<() => void>();
-  #head: number;
-  #closed = false;
+  #life: Life | undefined;
 
-  constructor(options: {
-    stream: string;
-    meta: StreamMeta;
-    sessions: boolean;
-    file: LogFile;
-    queue: AppendQueue;
-    timers: Timers;
-  }) {
-    this.stream = options.stream;
-    this.meta = options.meta;
-    this.sessionDue = options.sessions;
-    this.#queue = options.queue;
-    this.#timers = options.timers;
-    this.#reader = new StreamReader(options.file, options.meta);
-    this.#head = readSequence(options.file.heads.get(idKey(options.meta.id)));
+  constructor(stream: string, file: LogFile, queue: AppendQueue, timers: Timers) {
+    this.stream = stream;
+    this.#file = file;
+    this.#queue = queue;
+    this.#timers = timers;
+  }
+
+  get meta(): StreamMeta | undefined {
+    return this.#life?.meta;
+  }
+
+  /** Makes the stream usable, with the life that the file knows. `sessions` is only looked at for a life new to this process. */
+  begin(meta: StreamMeta, sessions: boolean): void {
+    if (this.#life?.meta.id === meta.id) {
+      return;
+    }
+    const head = readSequence(this.#file.heads.get(idKey(meta.id)));
+    this.#life = { meta, head, reader: new StreamReader(this.#file, meta) };
+    this.sessionDue = sessions;
+  }
+
+  /** The stream was dropped, or the file is about to be closed. */
+  end(): void {
+    this.#life = undefined;
+    this.#wake();
   }
 
   async head(): Promise<{ incarnation: Incarnation; sequence: number }> {
-    this.#requireOpen();
-    return { incarnation: this.meta.incarnation, sequence: this.#head };
+    const { meta, head } = this.#alive();
+    return { incarnation: meta.incarnation, sequence: head };
   }
 
   async last(subject: string): Promise<LogEntry | undefined> {
-    this.#requireOpen();
-    return this.#reader.last(subject);
+    return this.#alive().reader.last(subject);
   }
 
   async check(cursor: Cursor | undefined): Promise<ResumeCheck> {
-    this.#requireOpen();
-    return this.#check(cursor);
+    const { meta, head, reader } = this.#alive();
+    if (cursor === undefined) {
+      return { ok: true, incarnation: meta.incarnation, head };
+    }
+    return checkCursor(cursor, reader.place(cursor.sequence, head));
   }
 
   async cursorAt(sequence: number): Promise<Cursor> {
-    this.#requireOpen();
-    return this.#cursorAt(sequence);
+    const { head, reader } = this.#alive();
+    return cursorOf(sequence, reader.place(sequence, head));
   }
 
   async append(entry: NewEntry, options: AppendOptions = {}): Promise<number> {
-    this.#requireOpen();
+    this.#alive();
     requireEntry(this.stream, entry.subject, entry.payload);
     const { signal } = options;
     signal?.throwIfAborted();
@@ -80,21 +99,21 @@ export class EmbeddedLog implements EventLog, AppendTarget {
   }
 
   async *tail(after: number | Cursor, { signal }: { signal: AbortSignal }): AsyncGenerator<TailBatch> {
-    this.#requireOpen();
+    const life = this.#alive();
+    const { reader } = life;
     if (typeof after !== "number") {
-      const check = this.#check(after);
-      if (!check.ok) {
-        throw new ContentError(ContentErrorKind.precondition, check.reason);
-      }
+      requireFit(checkCursor(after, reader.place(after.sequence, life.head)));
     }
     let at = typeof after === "number" ? after : after.sequence;
     while (!signal.aborted) {
-      this.#requireOpen();
-      const head = this.#head;
-      const entries = this.#reader.after(at, head);
-      at = entries.at(-1)?.sequence ?? Math.max(at, head);
-      yield { entries, head, cursor: this.#cursorAt(at) };
-      if (at >= this.#head && !signal.aborted) {
+      if (this.#alive() !== life) {
+        throw new ContentError(ContentErrorKind.unavailable, `log ${this.stream} was dropped and opened again`);
+      }
+      const { head } = life;
+      const entries = reader.after(at, head);
+      at = entries.at(-1)?.sequence ?? at;
+      yield { entries, head, cursor: cursorOf(at, reader.place(at, head)) };
+      if (at >= life.head && !signal.aborted) {
         await this.#changed(signal);
       }
     }
@@ -102,18 +121,10 @@ export class EmbeddedLog implements EventLog, AppendTarget {
 
   /** Called by the queue: everything up to `head` is on disk. */
   synced(head: number): void {
-    this.#head = head;
-    this.#wake();
-  }
-
-  drop(): void {
-    this.dropped = true;
-    this.#wake();
-  }
-
-  close(): void {
-    this.#closed = true;
-    this.#wake();
+    if (this.#life !== undefined) {
+      this.#life.head = head;
+      this.#wake();
+    }
   }
 
   #wake(): void {
@@ -136,25 +147,11 @@ export class EmbeddedLog implements EventLog, AppendTarget {
     });
   }
 
-  #check(cursor: Cursor | undefined): ResumeCheck {
-    const { incarnation } = this.meta;
-    if (cursor === undefined) {
-      return { ok: true, incarnation, head: this.#head };
+  #alive(): Life {
+    if (this.#life === undefined) {
+      throw new ContentError(ContentErrorKind.unavailable, `log ${this.stream} was dropped or closed`);
     }
-    return checkCursor(cursor, this.#reader.place(cursor.sequence, this.#head));
-  }
-
-  #cursorAt(sequence: number): Cursor {
-    return cursorOf(sequence, this.#reader.place(sequence, this.#head));
-  }
-
-  #requireOpen(): void {
-    if (this.dropped) {
-      throw new ContentError(ContentErrorKind.unavailable, `log ${this.stream} was dropped`);
-    }
-    if (this.#closed) {
-      throw new ContentError(ContentErrorKind.unavailable, "the log was closed");
-    }
+    return this.#life;
   }
 }
 

@@ -43,7 +43,7 @@ class EmbeddedLogs implements EventLogs {
   readonly #file: LogFile;
   readonly #options: EmbeddedLogsOptions;
   readonly #queue: AppendQueue;
-  readonly #open = new Map<string, EmbeddedLog>();
+  readonly #logs = new Map<string, EmbeddedLog>();
   #closed = false;
 
   constructor(file: LogFile, options: EmbeddedLogsOptions) {
@@ -57,14 +57,10 @@ class EmbeddedLogs implements EventLogs {
     requireStreamName(stream);
     const meta = await this.#file.root.transaction(() => this.#metaOf(stream, options));
     await this.#file.root.flushed;
-    const known = this.#open.get(stream);
-    if (known?.meta.id === meta.id) {
-      return known;
-    }
-    const sessions = options.sessions ?? stream === `META_${this.#options.site}`;
-    const { timers = systemTimers } = this.#options;
-    const log = new EmbeddedLog({ stream, meta, sessions, file: this.#file, queue: this.#queue, timers });
-    this.#open.set(stream, log);
+    const { timers = systemTimers, site } = this.#options;
+    const log = this.#logs.get(stream) ?? new EmbeddedLog(stream, this.#file, this.#queue, timers);
+    this.#logs.set(stream, log);
+    log.begin(meta, options.sessions ?? stream === `META_${site}`);
     return log;
   }
 
@@ -90,8 +86,7 @@ class EmbeddedLogs implements EventLogs {
 
   async drop(stream: string): Promise<void> {
     this.#requireOpen();
-    this.#open.get(stream)?.drop();
-    this.#open.delete(stream);
+    this.#logs.get(stream)?.end();
     await this.#file.root.transaction(() => {
       const known = this.#file.meta.get(`stream/${stream}`) as StreamMeta | undefined;
       if (known !== undefined) {
@@ -146,8 +141,8 @@ class EmbeddedLogs implements EventLogs {
     this.#closed = true;
     this.bulletin.close();
     await this.#queue.close();
-    for (const log of this.#open.values()) {
-      log.close();
+    for (const log of this.#logs.values()) {
+      log.end();
     }
     await this.#file.root.close();
   }
