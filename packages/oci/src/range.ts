@@ -67,7 +67,7 @@ function parsePart(part: string, size: number): Span | undefined {
 
 function refused(reason: string, size: number, status?: number): OciError {
   return new OciError("RANGE_INVALID", `range not satisfiable: ${reason}`, {
-    detail: { size, reason },
+    detail: { size },
     ...(status !== undefined && { status }),
   });
 }
