@@ -1,7 +1,7 @@
 import type { Http2Server, ServerHttp2Session } from "node:http2";
 import { isIPv6 } from "node:net";
 import type { Server, ServerCredentials } from "@grpc/grpc-js";
-import type { Logger } from "@meridian/runtime";
+import { explainListenError, type Logger } from "@meridian/runtime";
 import { FLOW_CONTROL_WINDOW_BYTES } from "./limits.ts";
 
 /** Binds and returns the bound address, `host:port`. Rejects with an Error that says which address and why. */
@@ -10,16 +10,9 @@ export function bind(server: Server, host: string, port: number, credentials: Se
   return new Promise((resolve, reject) => {
     server.bindAsync(`${name}:${port}`, credentials, (error, bound) => {
       if (error === null) resolve(`${name}:${bound}`);
-      else reject(new Error(`cannot listen on ${name}:${port}: ${reasonOf(error)}`, { cause: error }));
+      else reject(new Error(explainListenError(`${name}:${port}`, error), { cause: error }));
     });
   });
-}
-
-function reasonOf(error: Error): string {
-  if (error.message.includes("EADDRINUSE")) return "the port is taken";
-  if (error.message.includes("EACCES")) return "not permitted";
-  if (error.message.includes("EADDRNOTAVAIL")) return "this machine has no such address";
-  return error.message;
 }
 
 /**

@@ -1,4 +1,4 @@
-/** Waiting, passed in wherever it matters, so that simulations own it. Timers never keep the process alive. */
+/** Waiting, passed in wherever it matters, so that simulations own it. `after` and `every` never keep the process alive. */
 export interface Timers {
   /** Resolves after `ms` milliseconds. Rejects with the signal's reason when it aborts first. */
   sleep(ms: number, options?: { signal?: AbortSignal }): Promise<void>;
