@@ -3,21 +3,32 @@ import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { ContentError, ContentErrorKind } from "@meridian/oci";
 import type { Clock, Random } from "@meridian/runtime";
 import { linkV1 } from "@meridian/wire";
-import type { Cursor, Incarnation, ResumeCheck } from "./event-log.ts";
+import type { Cursor, Incarnation, LogEntry, ResumeCheck } from "./event-log.ts";
+
+/** An entry that tells one history of a stream from another. */
+export interface Witness {
+  readonly sequence: number;
+  readonly hash: Uint8Array;
+}
 
 /** What a stream knows about one of its places, for the making and the checking of cursors. */
 export interface Place {
   readonly incarnation: Incarnation;
   readonly head: number;
   /** The last session record at or before the place; in a stream that is not compacted the last entry itself. */
-  readonly witness?: { readonly sequence: number; readonly hash: Uint8Array };
-  /** In a copy: the origin's sequence of the last entry at or before the place. */
+  readonly witness?: Witness;
+  /** In a copy: the origin's sequence of the last entry at or before the place; 0 before the first. */
   readonly originSequence?: number;
 }
 
 /** SHA-256 of a session record, as cursors carry it. */
 export function witnessHash(payload: Uint8Array): Uint8Array {
   return createHash("sha256").update(payload).digest();
+}
+
+/** An entry as a witness. */
+export function witnessOf({ sequence, payload }: LogEntry): Witness {
+  return { sequence, hash: witnessHash(payload) };
 }
 
 /**

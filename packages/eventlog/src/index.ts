@@ -15,5 +15,6 @@ export type {
   ResumeCheck,
   TailBatch,
 } from "./event-log.ts";
+export { type NatsLogsOptions, openNatsLogs } from "./open-nats-logs.ts";
 export { isSessionSubject } from "./session.ts";
 export { MAX_PAYLOAD_BYTES, subjectPrefix } from "./stream-name.ts";

@@ -32,6 +32,11 @@ export function ownerOf(stream: string): string | undefined {
   return /^(?:META|FROM)_(.+)$/.exec(stream)?.[1];
 }
 
+/** True for the copy of a peer's log. */
+export function isCopy(stream: string): boolean {
+  return stream.startsWith("FROM_");
+}
+
 /** Throws ContentError `invalid` when an entry has a subject of another stream or a payload over 64 KiB. */
 export function requireEntry(stream: string, subject: string, payload: Uint8Array): void {
   if (payload.length > MAX_PAYLOAD_BYTES) {

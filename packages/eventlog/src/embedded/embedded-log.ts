@@ -1,5 +1,6 @@
 import { ContentError, ContentErrorKind } from "@meridian/oci";
 import type { Timers } from "@meridian/runtime";
+import { abortable } from "../abortable.ts";
 import { checkCursor, cursorOf, requireFit } from "../cursor.ts";
 import type {
   AppendOptions,
@@ -12,6 +13,7 @@ import type {
   TailBatch,
 } from "../event-log.ts";
 import { requireEntry } from "../stream-name.ts";
+import { traced } from "../traced.ts";
 import type { AppendQueue, AppendTarget } from "./append-queue.ts";
 import { idKey, type LogFile, readSequence, type StreamMeta } from "./log-file.ts";
 import { StreamReader } from "./stream-reader.ts";
@@ -57,7 +59,7 @@ export class EmbeddedLog implements EventLog, AppendTarget {
       return;
     }
     const head = readSequence(this.#file.heads.get(idKey(meta.id)));
-    this.#life = { meta, head, reader: new StreamReader(this.#file, meta) };
+    this.#life = { meta, head, reader: new StreamReader(this.stream, this.#file, meta) };
     this.sessionDue = sessions;
   }
 
@@ -94,8 +96,7 @@ export class EmbeddedLog implements EventLog, AppendTarget {
     requireEntry(this.stream, entry.subject, entry.payload);
     const { signal } = options;
     signal?.throwIfAborted();
-    const appended = this.#queue.append(this, entry, options);
-    return signal === undefined ? appended : abortable(appended, signal);
+    return abortable(this.#queue.append(this, traced(entry), options), signal);
   }
 
   async *tail(after: number | Cursor, { signal }: { signal: AbortSignal }): AsyncGenerator<TailBatch> {
@@ -153,13 +154,4 @@ export class EmbeddedLog implements EventLog, AppendTarget {
     }
     return this.#life;
   }
-}
-
-/** The append goes on when its caller no longer waits. */
-function abortable(appended: Promise<number>, signal: AbortSignal): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const onAbort = (): void => reject(signal.reason);
-    signal.addEventListener("abort", onAbort, { once: true });
-    appended.then(resolve, reject).finally(() => signal.removeEventListener("abort", onAbort));
-  });
 }

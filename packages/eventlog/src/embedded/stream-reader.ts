@@ -1,5 +1,6 @@
-import { type Place, witnessHash } from "../cursor.ts";
+import { type Place, type Witness, witnessOf } from "../cursor.ts";
 import type { LogEntry } from "../event-log.ts";
+import { isCopy } from "../stream-name.ts";
 import { decodeEntry } from "./entry-codec.ts";
 import { type LogFile, readSequence, type StreamMeta, sequenceKey, sequenceOf, subjectKey } from "./log-file.ts";
 
@@ -10,8 +11,10 @@ const BATCH_BYTES = 1 << 20;
 export class StreamReader {
   readonly #file: LogFile;
   readonly #meta: StreamMeta;
+  readonly #copy: boolean;
 
-  constructor(file: LogFile, meta: StreamMeta) {
+  constructor(stream: string, file: LogFile, meta: StreamMeta) {
+    this.#copy = isCopy(stream);
     this.#file = file;
     this.#meta = meta;
   }
@@ -40,10 +43,10 @@ export class StreamReader {
 
   /** What the stream, of this head, says about a place. */
   place(sequence: number, head: number): Place {
-    const entry = this.#lastUpTo(sequence);
-    const { incarnation } = this.#meta;
-    const witness = this.#meta.compact ? this.#sessionUpTo(sequence) : entry && witnessOf(entry);
-    return { incarnation, head, witness, originSequence: entry?.origin?.sequence };
+    const { incarnation, compact } = this.#meta;
+    const entry = this.#copy || !compact ? this.#lastUpTo(sequence) : undefined;
+    const witness = compact ? this.#sessionUpTo(sequence) : entry && witnessOf(entry);
+    return { incarnation, head, witness, originSequence: this.#copy ? (entry?.origin?.sequence ?? 0) : undefined };
   }
 
   #lastUpTo(sequence: number): LogEntry | undefined {
@@ -55,7 +58,7 @@ export class StreamReader {
     return undefined;
   }
 
-  #sessionUpTo(sequence: number): Place["witness"] {
+  #sessionUpTo(sequence: number): Witness | undefined {
     const { id } = this.#meta;
     const range = { start: sequenceKey(id, sequence), end: sequenceKey(id, 0), reverse: true, limit: 1 };
     for (const { key, value } of this.#file.sessions.getRange(range)) {
@@ -63,8 +66,4 @@ export class StreamReader {
     }
     return undefined;
   }
-}
-
-function witnessOf({ sequence, payload }: LogEntry): Place["witness"] {
-  return { sequence, hash: witnessHash(payload) };
 }

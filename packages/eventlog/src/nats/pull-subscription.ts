@@ -1,0 +1,172 @@
+import { ContentError, ContentErrorKind } from "@meridian/oci";
+import type { Timers } from "@meridian/runtime";
+import { createInbox, type Msg, type Subscription } from "@nats-io/transport-node";
+import type { LogEntry } from "../event-log.ts";
+import { toEntry } from "./message-codec.ts";
+import type { LiveConnection } from "./nats-link.ts";
+
+const BATCH_ENTRIES = 1_000;
+const BATCH_BYTES = 1 << 20;
+/** How long the server keeps a request for messages, and how often it says that there are none, in nanoseconds. */
+const EXPIRES_NS = 2_000_000_000;
+const IDLE_HEARTBEAT_NS = 500_000_000;
+/** Without a word from the server for this long the tail is dead, in milliseconds. */
+const SILENCE_MS = 3_000;
+
+/** Status codes of JetStream instead of a message (ADR-13). */
+const Status = { heartbeat: 100, requestTimeout: 408, noMessages: 404, conflict: 409, noResponders: 503 } as const;
+
+/** What one wait brought: no entries mean that the server is alive and has none. */
+export interface Delivery {
+  readonly entries: readonly LogEntry[];
+  /** Entries that the server holds behind the last one. */
+  readonly pending: number;
+}
+
+/**
+ * Messages of an ephemeral pull consumer, a request at a time: the next one goes out when the reader has taken what the
+ * last one brought, so a slow reader costs no memory. (The client's own `consume` asks on, however slow its reader is.)
+ */
+export class PullSubscription implements Disposable {
+  readonly #live: LiveConnection;
+  readonly #timers: Timers;
+  readonly #subject: string;
+  readonly #inbox: string;
+  readonly #subscription: Subscription;
+  #queue: LogEntry[] = [];
+  #pending = 0;
+  #delivered = 0;
+  /** Messages that the server may still send for the request that is out; 0 when none is. */
+  #requested = 0;
+  #requests = 0;
+  #heard = false;
+  #error: ContentError | undefined;
+  #wake: () => void = () => {};
+
+  constructor(options: { live: LiveConnection; stream: string; consumer: string; timers: Timers }) {
+    const { live, stream, consumer, timers } = options;
+    this.#live = live;
+    this.#timers = timers;
+    this.#subject = `$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`;
+    this.#inbox = createInbox();
+    this.#subscription = live.nc.subscribe(`${this.#inbox}.*`, {
+      callback: (error, message) => {
+        if (error === null) {
+          this.#take(message);
+        } else {
+          this.#error ??= gone(error.message, error);
+        }
+        this.#wake();
+      },
+    });
+  }
+
+  /** Waits for entries or a sign of life. Throws ContentError `unavailable` when neither comes; ends early on abort. */
+  async next(signal: AbortSignal): Promise<Delivery> {
+    while (!signal.aborted) {
+      this.#live.lost.throwIfAborted();
+      if (this.#error !== undefined) {
+        throw this.#error;
+      }
+      if (this.#requested === 0) {
+        this.#request();
+      }
+      if (this.#queue.length > 0 || this.#heard) {
+        const entries = this.#queue;
+        this.#queue = [];
+        this.#heard = false;
+        return { entries, pending: this.#pending };
+      }
+      await this.#change(signal);
+    }
+    return { entries: [], pending: this.#pending };
+  }
+
+  #request(): void {
+    this.#requested = BATCH_ENTRIES;
+    this.#requests += 1;
+    const request = {
+      batch: BATCH_ENTRIES,
+      max_bytes: BATCH_BYTES,
+      expires: EXPIRES_NS,
+      idle_heartbeat: IDLE_HEARTBEAT_NS,
+    };
+    this.#live.nc.publish(this.#subject, JSON.stringify(request), { reply: this.#reply() });
+  }
+
+  #take(message: Msg): void {
+    const code = message.headers?.code ?? 0;
+    if (code > 0 && message.subject.startsWith(this.#inbox)) {
+      // A request may be answered in full and closed afterwards; only the one that is out now matters.
+      if (message.subject === this.#reply()) {
+        this.#status(code, message.headers?.description ?? "");
+      }
+      return;
+    }
+    const { delivered, sequence, pending } = deliveryOf(message.reply ?? "");
+    if (delivered !== this.#delivered + 1) {
+      this.#error ??= gone(`delivery ${delivered} came after ${this.#delivered}`);
+      return;
+    }
+    this.#delivered = delivered;
+    this.#pending = pending;
+    this.#requested = Math.max(0, this.#requested - 1);
+    this.#queue.push(toEntry(sequence, message));
+  }
+
+  #status(code: number, description: string): void {
+    this.#heard = true;
+    if (code === Status.heartbeat) {
+      return;
+    }
+    this.#requested = 0;
+    const usedUp = code === Status.conflict && /exceeds maxbytes|batch completed/i.test(description);
+    if (!usedUp && code !== Status.requestTimeout && code !== Status.noMessages) {
+      this.#error ??= gone(`${description || "no such consumer"} (${code})`);
+    }
+  }
+
+  #reply(): string {
+    return `${this.#inbox}.${this.#requests}`;
+  }
+
+  #change(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (): void => {
+        silence[Symbol.dispose]();
+        signal.removeEventListener("abort", done);
+        this.#live.lost.removeEventListener("abort", done);
+        resolve();
+      };
+      const silence = this.#timers.after(SILENCE_MS, () => {
+        this.#error ??= gone(`the server said nothing for ${SILENCE_MS} ms`);
+        done();
+      });
+      this.#wake = done;
+      signal.addEventListener("abort", done);
+      this.#live.lost.addEventListener("abort", done);
+    });
+  }
+
+  [Symbol.dispose](): void {
+    this.#subscription.unsubscribe();
+  }
+}
+
+function gone(reason: string, cause?: unknown): ContentError {
+  return new ContentError(ContentErrorKind.unavailable, `the tail of the log ended: ${reason}`, { cause });
+}
+
+/**
+ * A message's place by its reply subject (ADR-15):
+ * `$JS.ACK.<stream>.<consumer>.<times>.<sequence>.<delivery>.<time>.<pending>`, newer ones with domain and account first.
+ */
+function deliveryOf(reply: string): { sequence: number; delivered: number; pending: number } {
+  const tokens = reply.split(".");
+  const at = tokens.length === 9 ? 4 : 6;
+  const [, sequence, delivered, , pending] = tokens.slice(at).map(Number);
+  if (tokens[1] !== "ACK" || !Number.isSafeInteger(sequence) || !Number.isSafeInteger(delivered)) {
+    return { sequence: 0, delivered: Number.NaN, pending: 0 };
+  }
+  return { sequence: sequence!, delivered: delivered!, pending: pending ?? 0 };
+}

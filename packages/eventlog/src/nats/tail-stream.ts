@@ -1,0 +1,109 @@
+import { ContentError, ContentErrorKind } from "@meridian/oci";
+import type { Timers } from "@meridian/runtime";
+import { AckPolicy, DeliverPolicy } from "@nats-io/jetstream";
+import { cursorOf, type Place, type Witness, witnessOf } from "../cursor.ts";
+import type { LogEntry, TailBatch } from "../event-log.ts";
+import { isSessionSubject } from "../session.ts";
+import type { ConnectedStream } from "./connected-stream.ts";
+import { asContentError } from "./nats-error.ts";
+import { PullSubscription } from "./pull-subscription.ts";
+import type { SessionIndex } from "./session-index.ts";
+
+/** An unused consumer is removed by the server after this long, in nanoseconds: 30 s. */
+const INACTIVE_THRESHOLD_NS = 30_000_000_000;
+
+/** Tails a stream over one connection; ends with `unavailable` when that is lost or anything of it is missed. */
+export async function* tailStream(options: {
+  connected: ConnectedStream;
+  /** Where to note the session records that pass. */
+  sessions: SessionIndex;
+  after: number;
+  /** What the stream says about `after`. */
+  place: Place;
+  timers: Timers;
+  signal: AbortSignal;
+}): AsyncGenerator<TailBatch> {
+  const { connected, sessions, after, place, timers, signal } = options;
+  const { live, stream } = connected;
+  await using consumer = await createConsumer(connected, after);
+  using pull = new PullSubscription({ live, stream, consumer: consumer.name, timers });
+  const reading = new Reading(stream, connected.facts.compact, after, place);
+  yield reading.batch([]);
+  while (!signal.aborted) {
+    const { entries, pending } = await pull.next(signal);
+    if (signal.aborted) {
+      return;
+    }
+    sessions.observe(reading.at, entries);
+    yield reading.batch(entries, pending);
+  }
+}
+
+/** Where a tail stands, and what its cursor says. */
+class Reading {
+  readonly #stream: string;
+  readonly #compact: boolean;
+  readonly #place: Place;
+  #witness: Witness | undefined;
+  #originSequence: number | undefined;
+  #head: number;
+  at: number;
+
+  constructor(stream: string, compact: boolean, after: number, place: Place) {
+    this.#stream = stream;
+    this.#compact = compact;
+    this.#place = place;
+    this.#witness = place.witness;
+    this.#originSequence = place.originSequence;
+    this.#head = place.head;
+    this.at = after;
+  }
+
+  /** `pending` entries of the stream come behind these. */
+  batch(entries: readonly LogEntry[], pending = 0): TailBatch {
+    for (const entry of entries) {
+      if (!this.#compact || isSessionSubject(this.#stream, entry.subject)) {
+        this.#witness = witnessOf(entry);
+      }
+      if (this.#originSequence !== undefined) {
+        this.#originSequence = entry.origin?.sequence ?? this.#originSequence;
+      }
+    }
+    this.at = entries.at(-1)?.sequence ?? this.at;
+    this.#head = Math.max(this.#head, this.at + pending);
+    const place = { ...this.#place, witness: this.#witness, originSequence: this.#originSequence };
+    return { entries, head: this.#head, cursor: cursorOf(this.at, place) };
+  }
+}
+
+async function createConsumer(
+  { live, stream }: ConnectedStream,
+  after: number,
+): Promise<AsyncDisposable & { readonly name: string }> {
+  try {
+    const { name } = await live.jsm.consumers.add(stream, {
+      ack_policy: AckPolicy.None,
+      deliver_policy: DeliverPolicy.StartSequence,
+      opt_start_seq: after + 1,
+      mem_storage: true,
+      num_replicas: 1,
+      inactive_threshold: INACTIVE_THRESHOLD_NS,
+    });
+    return {
+      name,
+      [Symbol.asyncDispose]: async () => {
+        if (!live.lost.aborted) {
+          await live.jsm.consumers.delete(stream, name).catch(() => {
+            // The server removes it when it was idle for a while.
+          });
+        }
+      },
+    };
+  } catch (error) {
+    throw asTailError(asContentError(error));
+  }
+}
+
+function asTailError(error: ContentError): ContentError {
+  return new ContentError(ContentErrorKind.unavailable, error.message, { cause: error });
+}
