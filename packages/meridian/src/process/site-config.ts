@@ -52,13 +52,8 @@ export const siteConfigSchema = z
     secretsFile: path,
     log: logSchema,
     /** Required with the gateway role. */
-    gateway: gatewayConfigSchema
-      .extend({
-        /** PEM files of the certificate that clients see. Absent: plain HTTP. */
-        tls: z.strictObject({ key: path, cert: path }).optional(),
-      })
-      .optional(),
-    blobNode: blobNodeConfigSchema.prefault({}),
+    gateway: gatewayConfigSchema.optional(),
+    blobNode: blobNodeConfigSchema.omit({ bytes: true }).prefault({}),
     replicator: replicatorConfigSchema.prefault({}),
     auth: authConfigSchema.prefault({}),
     telemetry: z

@@ -1,0 +1,54 @@
+import { DevProcess } from "@meridian/test/harness";
+import { logIn, manifestOf, type PlainClient } from "./plain-client.ts";
+import { quantile } from "./statistics.ts";
+
+const REPOSITORY = "bench/lag";
+const PUSHES_PER_SECOND = 50;
+const SECONDS = 10;
+
+/** How long after a push was answered at one site another site shows it, in milliseconds. */
+export interface LagRow {
+  readonly driver: "embedded" | "nats";
+  readonly pushes: number;
+  readonly p50: number;
+  readonly p99: number;
+  readonly max: number;
+}
+
+/**
+ * Pushes manifests at a steady rate at eu and asks us for each at once, with the push's version token: the answer
+ * comes when us shows it. The figure includes that request itself.
+ */
+export async function benchRecordLag(driver: LagRow["driver"], say: (line: string) => void): Promise<LagRow> {
+  const flags = driver === "nats" ? ["--nats"] : [];
+  await using cluster = await DevProcess.start("--sites", "2", "--http", "--log-level", "warn", ...flags);
+  const eu = await logIn(cluster.gateway("eu"), cluster.adminPassword, [REPOSITORY]);
+  const us = await logIn(cluster.gateway("us"), cluster.adminPassword, [REPOSITORY]);
+  const config = Buffer.from("{}");
+  const descriptor = { digest: await eu.pushBlob(REPOSITORY, config), size: config.length };
+  for (let warmUp = 0; warmUp < 20; warmUp++) await oneLag(eu, us, `w${warmUp}`, manifestOf(descriptor, [], `w${warmUp}`));
+
+  const lags: Promise<number>[] = [];
+  const started = performance.now();
+  const total = PUSHES_PER_SECOND * SECONDS;
+  for (let i = 0; i < total; i++) {
+    const due = started + (i * 1000) / PUSHES_PER_SECOND;
+    const wait = due - performance.now();
+    if (wait > 0) await new Promise((done) => setTimeout(done, wait));
+    lags.push(oneLag(eu, us, `v${i}`, manifestOf(descriptor, [], `v${i}`)));
+  }
+  const values = await Promise.all(lags);
+  const row = { driver, pushes: total, p50: quantile(values, 0.5), p99: quantile(values, 0.99), max: quantile(values, 1) };
+  say(`record lag, ${driver}: p50 ${row.p50.toFixed(1)} ms, p99 ${row.p99.toFixed(1)} ms, max ${row.max.toFixed(1)} ms over ${total} pushes`);
+  return row;
+}
+
+async function oneLag(eu: PlainClient, us: PlainClient, tag: string, manifest: string): Promise<number> {
+  const headers = await eu.pushManifest(REPOSITORY, tag, manifest);
+  const answered = performance.now();
+  const version = headers.get("meridian-version");
+  if (version === null) throw new Error("a push was answered without a version token");
+  const seen = await us.call(`/v2/${REPOSITORY}/manifests/${tag}`, { headers: { "meridian-min-version": version } }, [200]);
+  await seen.arrayBuffer();
+  return performance.now() - answered;
+}
