@@ -5,7 +5,7 @@ import { checkProposal } from "./entry-key.ts";
 import type { PolicyStore } from "./policy-store.ts";
 import { type Epoch, epochFromWire, epochToWire, formatRevision, type Position } from "./position.ts";
 import { quorumValue } from "./quorum.ts";
-import { type EffectivePolicy, type PolicyRuntime, StoreWriter } from "./replica.ts";
+import { type EffectivePolicy, membersOf, type PolicyRuntime, StoreWriter } from "./replica.ts";
 
 /** The format of entries that this version writes. */
 const ENTRY_FORMAT = 1;
@@ -44,8 +44,7 @@ export class PolicyHome {
 
   /** Members whose durable positions count: those of the configuration until the log has named them all. */
   members(): readonly string[] {
-    const { state } = this.effective;
-    return state.settings ? [...state.members] : this.#runtime.sites;
+    return membersOf(this.effective.state, this.#runtime.sites);
   }
 
   /** True while enough members have reported lately to make an entry effective. */

@@ -37,6 +37,7 @@ export class PolicyMember {
   readonly #policyHome: () => PolicyLogClient | undefined;
   readonly #writer: StoreWriter;
   #heardAt = Number.NEGATIVE_INFINITY;
+  #inTouch = false;
   #lastProblem: string | undefined;
 
   constructor(
@@ -53,9 +54,9 @@ export class PolicyMember {
     this.#writer = new StoreWriter(store, signal);
   }
 
-  /** True when the home answered lately. */
+  /** True while the home answers. */
   get reachesHome(): boolean {
-    return this.#runtime.clock.monotonic() - this.#heardAt <= this.#runtime.timing.silentMs;
+    return this.#inTouch;
   }
 
   /** Tails the home until the signal aborts; any failure starts again from what is held. */
@@ -97,10 +98,12 @@ export class PolicyMember {
         watch.timer = timers.after(timing.silentMs, () => stop.abort(silence()));
         if (!(await this.#writer.run(() => this.#take(response, conversation)))) return;
         this.#heardAt = this.#runtime.clock.monotonic();
+        this.#inTouch = true;
         this.#lastProblem = undefined;
       }
       stop.signal.throwIfAborted();
     } finally {
+      this.#inTouch = false;
       watch.timer[Symbol.dispose]();
       reports[Symbol.dispose]();
       requests.end();

@@ -14,7 +14,7 @@ import { type PolicyLogClient, PolicyMember } from "./policy-member.ts";
 import { POLICY_STREAM, PolicyReader } from "./policy-reader.ts";
 import { PolicyStore, readToHead } from "./policy-store.ts";
 import { positionFromWire, positionToWire } from "./position.ts";
-import { EffectivePolicy, type PolicyRuntime } from "./replica.ts";
+import { EffectivePolicy, membersOf, type PolicyRuntime } from "./replica.ts";
 import type { PolicyState } from "./state.ts";
 import { TailService } from "./tail-service.ts";
 import { DEFAULT_TIMING, type PolicyTiming } from "./timing.ts";
@@ -69,6 +69,8 @@ export interface Policy extends AsyncDisposable {
   /** What is effective here; the same object all the time, it moves on. */
   readonly state: PolicyState;
   readonly decider: Decider;
+  /** The member sites: the configured ones until the log names them. */
+  readonly members: readonly string[];
   /** True when the policy is older than `maxPolicyAgeMs`. */
   readonly expired: boolean;
   readonly checks: readonly HealthCheck[];
@@ -179,6 +181,10 @@ class OpenPolicy implements Policy {
 
   get state(): PolicyState {
     return this.#effective.state;
+  }
+
+  get members(): readonly string[] {
+    return membersOf(this.state, this.#runtime.sites);
   }
 
   get expired(): boolean {

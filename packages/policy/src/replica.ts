@@ -69,3 +69,8 @@ export class StoreWriter {
     return result;
   }
 }
+
+/** The member sites: those of the configuration until the log has named them all, which its settings say. */
+export function membersOf(state: PolicyState, configured: readonly string[]): readonly string[] {
+  return state.settings ? [...state.members] : configured;
+}
