@@ -1,0 +1,200 @@
+import type { Catalog, CatalogEvent } from "@meridian/catalog";
+import type { Digest } from "@meridian/oci";
+import type { Logger, Timers } from "@meridian/runtime";
+import type { ReferenceReader } from "./reference-reader.ts";
+import {
+  allRepositories,
+  blobsOfManifest,
+  type LinkLister,
+  linkedDigests,
+  taggedDigests,
+  type VisibleBlob,
+} from "./visible-blobs.ts";
+import { BlobRank } from "./wanted-blob.ts";
+import type { WantedBlobs } from "./wanted-blobs.ts";
+
+/** Events and scanned digests handled between two turns of the event loop. */
+const SLICE = 200;
+const RESCAN_AFTER_LOSS_MS = 2_000;
+
+export interface BlobTrackerOptions {
+  readonly site: string;
+  readonly catalog: Catalog & Partial<LinkLister>;
+  readonly wanted: WantedBlobs;
+  readonly references: ReferenceReader;
+  /** Called when there may be something new to fetch. */
+  readonly changed: () => void;
+  readonly timers: Timers;
+  readonly log: Logger;
+  readonly rescanEveryMs: number;
+}
+
+/**
+ * Keeps the wanted set true: from the catalog's events as they come, and from everything visible at start, from time to
+ * time, and after a node of this site lost a blob. Work is done in slices, so that a long backlog never blocks pulls.
+ */
+export class BlobTracker implements AsyncDisposable {
+  readonly #options: BlobTrackerOptions;
+  readonly #stop = new AbortController();
+  readonly #subscription: Disposable;
+  readonly #rescanning: Disposable;
+  #events: CatalogEvent[] = [];
+  #scanDue = true;
+  #rescanSoon: Disposable | undefined;
+  #running: Promise<void> | undefined;
+  #scanned = false;
+
+  constructor(options: BlobTrackerOptions) {
+    this.#options = options;
+    this.#subscription = options.catalog.subscribe((events) => {
+      for (const event of events) this.#events.push(event);
+      this.#start();
+    });
+    this.#rescanning = options.timers.every(options.rescanEveryMs, () => this.rescan());
+    this.#start();
+  }
+
+  /** True once everything visible at start was looked through. */
+  get scanned(): boolean {
+    return this.#scanned;
+  }
+
+  /** Looks through everything visible, soon. */
+  rescan(): void {
+    this.#scanDue = true;
+    this.#start();
+  }
+
+  /** Wants what belongs to a manifest whose references became known. */
+  considerManifest(repository: string, digest: Digest): void {
+    for (const blob of blobsOfManifest(this.#options.catalog, repository, digest)) this.#consider(repository, blob);
+    this.#options.changed();
+  }
+
+  /** A node of this site holds it. */
+  arrived(digest: Digest): void {
+    const { wanted, references } = this.#options;
+    const blob = wanted.get(digest);
+    wanted.drop(digest);
+    if (blob?.rank !== BlobRank.manifest) return;
+    for (const repository of blob.repositories) references.arrived(repository, digest);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#subscription[Symbol.dispose]();
+    this.#rescanning[Symbol.dispose]();
+    this.#rescanSoon?.[Symbol.dispose]();
+    this.#stop.abort();
+    await this.#running;
+  }
+
+  #start(): void {
+    if (this.#stop.signal.aborted) return;
+    this.#running ??= this.#run().finally(() => (this.#running = undefined));
+  }
+
+  async #run(): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      try {
+        await Promise.resolve();
+        if (this.#events.length > 0) await this.#takeEvents();
+        else if (this.#scanDue) await this.#scan();
+        else return;
+      } catch (error) {
+        if (signal.aborted) return;
+        // The view may be closing or read while it is rebuilt: the next scan finds what was missed.
+        this.#options.log.error("looking for missing blobs failed", { error });
+        this.#scanDue = true;
+        await this.#options.timers.sleep(RESCAN_AFTER_LOSS_MS, { signal }).catch(() => {});
+      }
+    }
+  }
+
+  async #takeEvents(): Promise<void> {
+    const events = this.#events;
+    this.#events = [];
+    for (const [index, event] of events.entries()) {
+      if (this.#stop.signal.aborted) return;
+      this.#take(event);
+      if (index % SLICE === SLICE - 1) await this.#yield();
+    }
+    this.#options.changed();
+  }
+
+  #take(event: CatalogEvent): void {
+    const { catalog, wanted, site } = this.#options;
+    switch (event.kind) {
+      case "tag":
+        if (event.digest !== undefined) this.#considerAll(event.repository, event.digest);
+        return;
+      case "manifest":
+        if (event.visible) this.#considerAll(event.repository, event.digest);
+        return;
+      case "link": {
+        if (!event.visible) return;
+        const isManifest = catalog.manifest(event.repository, event.digest) !== undefined;
+        const rank = isManifest ? BlobRank.manifest : BlobRank.layer;
+        this.#consider(event.repository, { digest: event.digest, size: event.size, rank });
+        return;
+      }
+      case "holder": {
+        const own = event.node.startsWith(`${site}/`);
+        if (own && event.present) this.arrived(event.digest);
+        else if (own) this.#rescanSoon ??= this.#options.timers.after(RESCAN_AFTER_LOSS_MS, () => this.#rescanNow());
+        else if (event.present) wanted.holderAppeared(event.digest);
+      }
+    }
+  }
+
+  #rescanNow(): void {
+    this.#rescanSoon = undefined;
+    this.rescan();
+  }
+
+  async #scan(): Promise<void> {
+    const { catalog } = this.#options;
+    this.#scanDue = false;
+    let count = 0;
+    for (const repository of allRepositories(catalog)) {
+      for (const digests of [taggedDigests(catalog, repository), linkedDigests(catalog, repository)]) {
+        for (const digest of digests) {
+          if (this.#stop.signal.aborted) return;
+          this.#considerLinked(repository, digest);
+          count += 1;
+          if (count % SLICE === 0) {
+            this.#options.changed();
+            await this.#yield();
+          }
+        }
+      }
+    }
+    this.#scanned = true;
+    this.#options.changed();
+  }
+
+  #considerLinked(repository: string, digest: Digest): void {
+    const { catalog } = this.#options;
+    if (catalog.manifest(repository, digest) !== undefined) {
+      this.#considerAll(repository, digest);
+      return;
+    }
+    const size = catalog.blob(repository, digest)?.size;
+    if (size !== undefined) this.#consider(repository, { digest, size, rank: BlobRank.layer });
+  }
+
+  #considerAll(repository: string, manifest: Digest): void {
+    for (const blob of blobsOfManifest(this.#options.catalog, repository, manifest)) this.#consider(repository, blob);
+  }
+
+  #consider(repository: string, blob: VisibleBlob): void {
+    const { catalog, wanted, references, site } = this.#options;
+    const here = catalog.holders(blob.digest).some((node) => node.startsWith(`${site}/`));
+    if (!here) wanted.want(repository, blob);
+    else if (blob.rank === BlobRank.manifest) references.arrived(repository, blob.digest);
+  }
+
+  async #yield(): Promise<void> {
+    await this.#options.timers.sleep(0, { signal: this.#stop.signal });
+  }
+}

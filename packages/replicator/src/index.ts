@@ -1,0 +1,11 @@
+export type { RunningFetch } from "./blob-fetcher.ts";
+export { type ReplicatorConfig, replicatorConfigSchema } from "./config.ts";
+export {
+  type Replicator,
+  type ReplicatorCatalog,
+  type ReplicatorDeps,
+  type ReplicatorStatus,
+  startReplicator,
+} from "./service.ts";
+export type { LinkLister } from "./visible-blobs.ts";
+export type { WantedCounts } from "./wanted-blobs.ts";

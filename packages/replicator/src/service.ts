@@ -1,0 +1,137 @@
+import type { Catalog } from "@meridian/catalog";
+import type { Peers, SiteMonitor, Topology } from "@meridian/cluster";
+import type { Cursor, EventLogs } from "@meridian/eventlog";
+import type { CopierStatus, ReaderReport } from "@meridian/link";
+import { ContentError, type Digest } from "@meridian/oci";
+import type { RpcServer } from "@meridian/rpc";
+import type { Clock, HealthCheck, Logger, Random, Timers } from "@meridian/runtime";
+import { BlobFetcher, type RunningFetch } from "./blob-fetcher.ts";
+import { BlobTracker } from "./blob-tracker.ts";
+import type { ReplicatorConfig } from "./config.ts";
+import { PresencePublisher } from "./presence-publisher.ts";
+import { RecordLinks } from "./record-links.ts";
+import { ReferenceReader } from "./reference-reader.ts";
+import { createReplicatorTelemetry } from "./telemetry.ts";
+import type { LinkLister } from "./visible-blobs.ts";
+import { WantedBlobs, type WantedCounts } from "./wanted-blobs.ts";
+
+/** The catalog, with what a replicator uses when it has it. */
+export type ReplicatorCatalog = Catalog &
+  Partial<LinkLister> & {
+    /** Told what a peer durably holds of this site's own log: such entries may leave the outbox. */
+    reportCopied?(site: string, copied: Cursor): void;
+  };
+
+export interface ReplicatorDeps {
+  readonly topology: Topology;
+  readonly peers: Peers;
+  readonly monitor: SiteMonitor;
+  readonly logs: EventLogs;
+  readonly catalog: ReplicatorCatalog;
+  /** The LogTail service is registered here: start the replicator before it listens. */
+  readonly rpc: RpcServer;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly random: Random;
+  readonly log: Logger;
+  /** Whole content of a small blob (a manifest) that a node of this site holds. @throws ContentError. */
+  readonly readBlob: (digest: Digest, options: { signal: AbortSignal }) => Promise<Uint8Array>;
+  /** Told each report of a peer about this site's own log, beside the catalog. Default: nobody. */
+  readonly onReport?: (site: string, report: ReaderReport) => void;
+}
+
+/** How far replication into this site, and out of it, has come. */
+export interface ReplicatorStatus {
+  /** How each peer's log is copied. */
+  readonly copies: readonly CopierStatus[];
+  /** What each peer holds of this site's own log, as it last said. */
+  readonly reports: ReadonlyMap<string, ReaderReport>;
+  /** Blobs that this site still has to fetch. */
+  readonly wanted: WantedCounts;
+  readonly fetches: readonly RunningFetch[];
+  /** True once everything that was visible at start has been looked through. */
+  readonly scanned: boolean;
+}
+
+/** A running replicator. */
+export interface Replicator extends AsyncDisposable {
+  readonly checks: readonly HealthCheck[];
+  status(): ReplicatorStatus;
+}
+
+/** Publishing may fail for this long before the replicator calls itself unready, in milliseconds. */
+const PUBLISH_GRACE_MS = 10_000;
+
+/**
+ * Copies every peer's records into this site's log, serves this site's own to them, and has missing blobs fetched for as
+ * long as any is visible and not here. Returns at once; nothing that is unreachable stops it.
+ */
+export async function startReplicator(config: ReplicatorConfig, deps: ReplicatorDeps): Promise<Replicator> {
+  const { peers, monitor, catalog, clock, timers, random } = deps;
+  const log = deps.log.child({ service: "replicator" });
+  await using starting = new AsyncDisposableStack();
+  const links = starting.use(
+    new RecordLinks({
+      ...deps,
+      log,
+      relayAfterMs: config.relayAfterMs,
+      onReport(site, report) {
+        if (report.copied !== undefined) catalog.reportCopied?.(site, report.copied);
+        deps.onReport?.(site, report);
+      },
+    }),
+  );
+  const wanted = new WantedBlobs({ clock, random, ...config });
+  const telemetry = starting.use(
+    createReplicatorTelemetry({ blobs: () => withoutBytes(wanted.counts()), lag: () => lagOf(links.copies) }),
+  );
+  const published = ({ digest }: { digest: Digest }): void => tracker.arrived(digest);
+  const publisher = starting.use(new PresencePublisher({ catalog, clock, timers, log, published }));
+  const fetcher = starting.use(
+    new BlobFetcher({ config, catalog, peers, monitor, wanted, publisher, telemetry, clock, timers, log }),
+  );
+  const learned = (repository: string, digest: Digest): void => tracker.considerManifest(repository, digest);
+  const { readBlob } = deps;
+  const references = starting.use(new ReferenceReader({ catalog, readBlob, learned, timers, log }));
+  const changed = (): void => fetcher.wake();
+  const { site } = deps.topology;
+  const { rescanEveryMs } = config;
+  const tracker = starting.use(
+    new BlobTracker({ site, catalog, wanted, references, changed, timers, log, rescanEveryMs }),
+  );
+  starting.use(
+    monitor.subscribe(({ state }) => {
+      if (state !== "live") return;
+      wanted.wakeAll();
+      fetcher.wake();
+    }),
+  );
+  const running = starting.move();
+  return {
+    checks: [{ name: "replicator", check: async () => requirePublishing(publisher) }],
+    status: () => ({
+      copies: links.copies,
+      reports: links.reports,
+      wanted: wanted.counts(),
+      fetches: fetcher.running,
+      scanned: tracker.scanned,
+    }),
+    [Symbol.asyncDispose]: () => running.disposeAsync(),
+  };
+}
+
+function requirePublishing(publisher: PresencePublisher): void {
+  if (publisher.failingForMs < PUBLISH_GRACE_MS) return;
+  const seconds = Math.round(publisher.failingForMs / 1_000);
+  throw new ContentError("unavailable", `where ${publisher.waiting} blobs are could not be published for ${seconds} s`);
+}
+
+function withoutBytes({ bytes: _bytes, ...states }: WantedCounts): Record<string, number> {
+  return states;
+}
+
+function lagOf(copies: readonly CopierStatus[]): Record<string, number> {
+  return Object.fromEntries(
+    copies.map(({ origin, head = 0, copied }) => [origin, Math.max(0, head - (copied?.sequence ?? 0))]),
+  );
+}

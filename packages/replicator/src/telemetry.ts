@@ -1,0 +1,38 @@
+import { metrics } from "@opentelemetry/api";
+
+/** What a replicator counts. Labels are sites: never a digest or a repository. */
+export interface ReplicatorTelemetry extends Disposable {
+  /** A blob landed; `bytes` is what crossed, 0 when it was here already. */
+  fetched(from: string, bytes: number): void;
+  failed(from: string): void;
+}
+
+/** What the gauges show; read whenever metrics are collected. */
+export interface ReplicatorGauges {
+  /** Blobs by state. */
+  blobs(): Readonly<Record<string, number>>;
+  /** Entries of each origin's log that are known and not copied yet. */
+  lag(): Readonly<Record<string, number>>;
+}
+
+/** Registers the replicator's metrics until disposed. */
+export function createReplicatorTelemetry(gauges: ReplicatorGauges): ReplicatorTelemetry {
+  const meter = metrics.getMeter("@meridian/replicator");
+  const fetches = meter.createCounter("meridian.replicator.fetches", { description: "Blobs fetched from other sites" });
+  const bytes = meter.createCounter("meridian.replicator.fetched", { unit: "By", description: "Bytes fetched" });
+  const blobs = meter.createObservableGauge("meridian.replicator.blobs", { description: "Blobs wanted, by state" });
+  const lag = meter.createObservableGauge("meridian.replicator.lag", { description: "Log entries not copied yet" });
+  const observe: Parameters<typeof meter.addBatchObservableCallback>[0] = (result) => {
+    for (const [state, count] of Object.entries(gauges.blobs())) result.observe(blobs, count, { state });
+    for (const [origin, entries] of Object.entries(gauges.lag())) result.observe(lag, entries, { origin });
+  };
+  meter.addBatchObservableCallback(observe, [blobs, lag]);
+  return {
+    fetched(from, count) {
+      fetches.add(1, { from, outcome: "ok" });
+      bytes.add(count, { from });
+    },
+    failed: (from) => fetches.add(1, { from, outcome: "failed" }),
+    [Symbol.dispose]: () => meter.removeBatchObservableCallback(observe, [blobs, lag]),
+  };
+}

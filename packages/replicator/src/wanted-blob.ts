@@ -1,0 +1,23 @@
+import type { Digest } from "@meridian/oci";
+
+/** What a blob is to the manifests that name it: fetched in this order. */
+export const BlobRank = { manifest: 0, config: 1, layer: 2 } as const;
+export type BlobRank = (typeof BlobRank)[keyof typeof BlobRank];
+
+/** A blob that is visible here while no node of this site is known to hold it. */
+export interface WantedBlob {
+  readonly digest: Digest;
+  /** Bytes; 0 while unknown. */
+  size: number;
+  rank: BlobRank;
+  /** Where it is visible. */
+  readonly repositories: Set<string>;
+  /**
+   * `ready`: may be fetched; `fetching`; `landed`: here, its record is on its way; `homeless`: nobody is known to hold
+   * it; `resting`: waits after a failure.
+   */
+  state: "ready" | "fetching" | "landed" | "homeless" | "resting";
+  failures: number;
+  /** When it is ready again, on the monotonic clock; only while resting. */
+  readyAt: number;
+}
