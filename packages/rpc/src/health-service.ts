@@ -26,7 +26,12 @@ export interface HealthService {
   stop(): void;
 }
 
-type Watch = ServerWritableStream<string, number>;
+/** HealthCheckRequest. An object, because grpc-js takes a falsy message for none at all. */
+interface CheckRequest {
+  readonly service: string;
+}
+
+type Watch = ServerWritableStream<CheckRequest, number>;
 
 /** Starts as not serving. Its two messages have one field each, so they are read and written by hand here. */
 export function createHealthService(): HealthService {
@@ -36,15 +41,15 @@ export function createHealthService(): HealthService {
   let state = NOT_SERVING;
   const stateOf = (service: string): number => (services.has(service) ? state : SERVICE_UNKNOWN);
   const tell = (affected: (watch: Watch) => boolean): void => {
-    for (const watch of watches) if (affected(watch)) watch.write(stateOf(watch.request));
+    for (const watch of watches) if (affected(watch)) watch.write(stateOf(watch.request.service));
   };
 
-  const check: handleUnaryCall<string, number> = (call, callback) => {
-    if (services.has(call.request)) callback(null, state);
+  const check: handleUnaryCall<CheckRequest, number> = (call, callback) => {
+    if (services.has(call.request.service)) callback(null, state);
     else callback({ code: status.NOT_FOUND, details: "unknown service", metadata: new Metadata() });
   };
-  const watch: handleServerStreamingCall<string, number> = (call) => {
-    call.write(stateOf(call.request));
+  const watch: handleServerStreamingCall<CheckRequest, number> = (call) => {
+    call.write(stateOf(call.request.service));
     if (stopped) {
       call.end();
       return;
@@ -56,7 +61,7 @@ export function createHealthService(): HealthService {
     const next = value && !stopped ? SERVING : NOT_SERVING;
     if (next === state) return;
     state = next;
-    tell((watch) => services.has(watch.request));
+    tell((watch) => services.has(watch.request.service));
   };
 
   return {
@@ -64,7 +69,7 @@ export function createHealthService(): HealthService {
     handlers: { check, watch } as UntypedServiceImplementation,
     add(service) {
       services.add(service);
-      tell((watch) => watch.request === service);
+      tell((watch) => watch.request.service === service);
     },
     serving,
     stop() {
@@ -77,7 +82,7 @@ export function createHealthService(): HealthService {
 }
 
 const codecs = {
-  requestSerialize: (service: string): Buffer =>
+  requestSerialize: ({ service }: CheckRequest): Buffer =>
     Buffer.from(new BinaryWriter().tag(1, WireType.LengthDelimited).string(service).finish()),
   requestDeserialize: readService,
   responseSerialize: (state: number): Buffer =>
@@ -91,7 +96,7 @@ const DEFINITION: ServiceDefinition = {
 };
 
 /** HealthCheckRequest { string service = 1; } */
-function readService(bytes: Buffer): string {
+function readService(bytes: Buffer): CheckRequest {
   const reader = new BinaryReader(bytes);
   let service = "";
   while (reader.pos < reader.len) {
@@ -99,7 +104,7 @@ function readService(bytes: Buffer): string {
     if (field === 1 && type === WireType.LengthDelimited) service = reader.string();
     else reader.skip(type, field);
   }
-  return service;
+  return { service };
 }
 
 /** HealthCheckResponse { ServingStatus status = 1; } */

@@ -10,7 +10,6 @@ import {
   type Timers,
   type TlsSource,
 } from "@meridian/runtime";
-import { context } from "@opentelemetry/api";
 import { openCallScope } from "./call-scope.ts";
 import { CHANNEL_OPTIONS, DEFAULT_UNARY_TIMEOUT_MS } from "./limits.ts";
 import { deserializerOf, messageOf, methodsOf, pathOf, serializerOf, type UntypedCall } from "./method.ts";
@@ -34,7 +33,10 @@ export interface RpcChannelOptions {
   readonly timers?: Timers;
 }
 
-/** A connection to one process, opened by the first call, kept open, opened again after a loss. */
+/**
+ * A connection to one process, opened by the first call, kept open, opened again after a loss. Disposing it fails the
+ * calls in flight with `unavailable`.
+ */
 export interface RpcChannel extends AsyncDisposable {
   /** A caller of one of the services there. Calls fail at once with `unavailable` while no connection can be made. */
   client<M extends GenServiceMethods>(service: GenService<M>): ServiceClient<GenService<M>>;
@@ -55,6 +57,7 @@ export function createRpcChannel(options: RpcChannelOptions): RpcChannel {
     address: options.address,
     timers: options.timers ?? systemTimers,
     refusal: verifier.refusal,
+    active: new Set(),
   };
   return {
     client(service) {
@@ -62,6 +65,7 @@ export function createRpcChannel(options: RpcChannelOptions): RpcChannel {
       return Object.fromEntries(calls) as unknown as ServiceClient<typeof service>;
     },
     async [Symbol.asyncDispose]() {
+      for (const call of remote.active) call.cancel();
       remote.client.close();
     },
   };
@@ -73,6 +77,8 @@ interface Remote {
   readonly timers: Timers;
   /** Why the server was refused when it was last connected to. */
   readonly refusal: () => ContentError | undefined;
+  /** Calls in flight, to be cancelled when the channel is disposed. */
+  readonly active: Set<{ cancel(): void }>;
 }
 
 function createVerifier({ address, tls, identify, expect, log }: RpcChannelOptions) {
@@ -126,6 +132,7 @@ function unaryCall(method: DescMethod, remote: Remote) {
       const onAbort = (): void => call.cancel();
       const settle = (failure: ServiceError | null, response?: Message): void => {
         signal?.removeEventListener("abort", onAbort);
+        remote.active.delete(call);
         const error = failure === null ? undefined : failureOf(failure, path, remote, signal, timeoutMs);
         span.end(error);
         if (error === undefined) resolve(response as Message);
@@ -141,6 +148,7 @@ function unaryCall(method: DescMethod, remote: Remote) {
         { deadline },
         settle,
       );
+      remote.active.add(call);
       signal?.addEventListener("abort", onAbort, { once: true });
     });
 }
@@ -157,6 +165,7 @@ function streamCall(method: DescMethod, remote: Remote) {
     const call = remote.client.makeBidiStreamRequest(path, serialize, deserialize, metadata);
     const onAbort = (): void => call.cancel();
     scope.signal.addEventListener("abort", onAbort, { once: true });
+    remote.active.add(call);
     // Failures reach the caller through the iteration below; without a listener an early one would end the process.
     call.on("error", () => {});
     const sent = sendRequests(inits, method, call, scope);
@@ -168,6 +177,7 @@ function streamCall(method: DescMethod, remote: Remote) {
       failure = sent.error() ?? failureOf(error as ServiceError, path, remote, scope.signal);
       throw failure;
     } finally {
+      remote.active.delete(call);
       scope.abort(new ContentError("unavailable", `${path}: the call is over`));
       span.end(failure);
     }
@@ -182,17 +192,14 @@ function sendRequests(
   scope: { readonly signal: AbortSignal; abort(reason: unknown): void },
 ) {
   let failure: { readonly error: unknown } | undefined;
-  const caller = context.active();
-  context
-    .with(caller, () => sendAll(inits, method.input, call, scope.signal))
-    .then(
-      () => call.end(),
-      (error: unknown) => {
-        if (scope.signal.aborted) return;
-        failure = { error };
-        call.cancel();
-      },
-    );
+  sendAll(inits, method.input, call, scope.signal).then(
+    () => call.end(),
+    (error: unknown) => {
+      if (scope.signal.aborted) return;
+      failure = { error };
+      call.cancel();
+    },
+  );
   return {
     error: () => failure?.error,
     failed: async () => {

@@ -4,7 +4,7 @@ import type { PeerIdentity } from "@meridian/runtime";
 
 /** What a method of a service learns about the call beside its request. */
 export interface CallContext {
-  /** Aborts when the caller cancels or its deadline passes. */
+  /** Aborts when the caller cancels, its deadline passes, or the server stops; a stream's also once it is over. */
   readonly signal: AbortSignal;
   /** Absent for a call inside the process. */
   readonly peer: PeerIdentity | undefined;

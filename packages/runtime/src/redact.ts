@@ -1,5 +1,5 @@
 const SECRET_KEY =
-  /pass(word|wd|phrase)|secret|token|authorization|cookie|credential|(private|api|signing|secret)[-_ ]?key|otp|^key_?pem$/i;
+  /pass(word|wd|phrase)|secret|token|authorization|cookie|credential|(private|api|signing|secret)[-_ ]?key|totp|^otp$|^key_?pem$/i;
 const PRIVATE_KEY_PEM = /-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z0-9 ]*PRIVATE KEY-----|$)/g;
 const AUTHORIZATION = /\b(bearer|basic)\s+[a-z0-9._~+/=-]{8,}/gi;
 const URL_USERINFO = /\b([a-z][a-z0-9+.-]*:\/\/)[^\s/@:]*:[^\s/@]*@/gi;
