@@ -20,7 +20,12 @@ if (wants("pull")) {
     const rows = await benchPullPath(say);
     print(
       ["work", "Meridian", "nginx", "ratio"],
-      rows.map((row) => [row.work, `${show(row.meridian)} ${row.unit}`, `${show(row.nginx)} ${row.unit}`, (row.meridian / row.nginx).toFixed(2)]),
+      rows.map((row) => [
+        row.work,
+        `${show(row.meridian)} ${row.unit}`,
+        `${show(row.nginx)} ${row.unit}`,
+        (row.meridian / row.nginx).toFixed(2),
+      ]),
     );
   }
 }

@@ -24,9 +24,13 @@ export class StaticNginx implements AsyncDisposable {
     mkdirSync(root);
     for (const [name, content] of Object.entries(files)) writeFileSync(join(root, name), content);
     writeFileSync(join(folder, "nginx.conf"), nginxConfig(root, port));
-    const child = spawn("nginx", ["-p", folder, "-c", join(folder, "nginx.conf"), "-e", join(folder, "error.log"), "-g", "daemon off;"], {
-      stdio: "ignore",
-    });
+    const child = spawn(
+      "nginx",
+      ["-p", folder, "-c", join(folder, "nginx.conf"), "-e", join(folder, "error.log"), "-g", "daemon off;"],
+      {
+        stdio: "ignore",
+      },
+    );
     await until("nginx listens", () => canConnect(port), 10_000);
     return new StaticNginx(folder, child, port);
   }

@@ -12,8 +12,11 @@ export interface PlainClient {
 }
 
 export async function logIn(origin: string, password: string, repositories: readonly string[]): Promise<PlainClient> {
-  const scope = repositories.map((repository) => `scope=${encodeURIComponent(`repository:${repository}:pull,push`)}`).join("&");
-  const service = /service="([^"]*)"/.exec((await fetch(`${origin}/v2/`)).headers.get("www-authenticate") ?? "")?.[1] ?? "";
+  const scope = repositories
+    .map((repository) => `scope=${encodeURIComponent(`repository:${repository}:pull,push`)}`)
+    .join("&");
+  const service =
+    /service="([^"]*)"/.exec((await fetch(`${origin}/v2/`)).headers.get("www-authenticate") ?? "")?.[1] ?? "";
   const answer = await fetch(`${origin}/token?service=${encodeURIComponent(service)}&${scope}`, {
     headers: { authorization: `Basic ${Buffer.from(`admin:${password}`).toString("base64")}` },
   });
@@ -35,7 +38,8 @@ class TokenClient implements PlainClient {
     const headers = new Headers(init.headers);
     headers.set("authorization", this.authorization);
     const answer = await fetch(new URL(path, this.origin), { ...init, headers });
-    if (!statuses.includes(answer.status)) throw new Error(`${init.method ?? "GET"} ${path}: ${answer.status} ${await answer.text()}`);
+    if (!statuses.includes(answer.status))
+      throw new Error(`${init.method ?? "GET"} ${path}: ${answer.status} ${await answer.text()}`);
     return answer;
   }
 
@@ -43,7 +47,11 @@ class TokenClient implements PlainClient {
     const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
     const opened = await this.call(`/v2/${repository}/blobs/uploads/`, { method: "POST" }, [202]);
     await opened.arrayBuffer();
-    const put = await this.call(`${opened.headers.get("location")}?digest=${digest}`, { method: "PUT", body: bytes as BodyInit }, [201]);
+    const put = await this.call(
+      `${opened.headers.get("location")}?digest=${digest}`,
+      { method: "PUT", body: new Uint8Array(bytes) },
+      [201],
+    );
     await put.arrayBuffer();
     return digest;
   }
@@ -60,7 +68,11 @@ class TokenClient implements PlainClient {
 }
 
 /** A manifest text over one config and layers that are pushed already. */
-export function manifestOf(config: { digest: string; size: number }, layers: ReadonlyArray<{ digest: string; size: number }>, note: string): string {
+export function manifestOf(
+  config: { digest: string; size: number },
+  layers: ReadonlyArray<{ digest: string; size: number }>,
+  note: string,
+): string {
   return JSON.stringify({
     schemaVersion: 2,
     mediaType: "application/vnd.oci.image.manifest.v1+json",

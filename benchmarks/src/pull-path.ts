@@ -25,16 +25,27 @@ export async function benchPullPath(say: (line: string) => void): Promise<PullRo
   const small = randomBytes(64 * 1024);
   const large = randomBytes(100_000_000);
   const config = Buffer.from("{}");
-  const layers = [];
-  for (const bytes of [small, large]) layers.push({ digest: await client.pushBlob(REPOSITORY, bytes), size: bytes.length });
-  const manifest = manifestOf({ digest: await client.pushBlob(REPOSITORY, config), size: config.length }, layers, "bench");
+  const layers: Array<{ digest: string; size: number }> = [];
+  for (const bytes of [small, large])
+    layers.push({ digest: await client.pushBlob(REPOSITORY, bytes), size: bytes.length });
+  const manifest = manifestOf(
+    { digest: await client.pushBlob(REPOSITORY, config), size: config.length },
+    layers,
+    "bench",
+  );
   await client.pushManifest(REPOSITORY, "v1", manifest);
   await using nginx = await StaticNginx.start(cluster.basePort + 9, { manifest: Buffer.from(manifest), small, large });
 
   const headers = { authorization: client.authorization };
   const at = (path: string): string => `${client.origin}/v2/${REPOSITORY}/${path}`;
   const rate = (work: string, ours: string, theirs: string): Promise<PullRow> =>
-    compare(say, work, "/s", () => wrk(ours, { headers, seconds: SECONDS }), () => wrk(theirs, { seconds: SECONDS }));
+    compare(
+      say,
+      work,
+      "/s",
+      () => wrk(ours, { headers, seconds: SECONDS }),
+      () => wrk(theirs, { seconds: SECONDS }),
+    );
   return [
     await rate("manifest GET by tag", at("manifests/v1"), `${nginx.url}/manifest`),
     await rate("blob GET 64 KiB", at(`blobs/${layers[0]?.digest}`), `${nginx.url}/small`),

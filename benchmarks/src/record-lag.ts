@@ -26,7 +26,8 @@ export async function benchRecordLag(driver: LagRow["driver"], say: (line: strin
   const us = await logIn(cluster.gateway("us"), cluster.adminPassword, [REPOSITORY]);
   const config = Buffer.from("{}");
   const descriptor = { digest: await eu.pushBlob(REPOSITORY, config), size: config.length };
-  for (let warmUp = 0; warmUp < 20; warmUp++) await oneLag(eu, us, `w${warmUp}`, manifestOf(descriptor, [], `w${warmUp}`));
+  for (let warmUp = 0; warmUp < 20; warmUp++)
+    await oneLag(eu, us, `w${warmUp}`, manifestOf(descriptor, [], `w${warmUp}`));
 
   const lags: Promise<number>[] = [];
   const started = performance.now();
@@ -38,8 +39,16 @@ export async function benchRecordLag(driver: LagRow["driver"], say: (line: strin
     lags.push(oneLag(eu, us, `v${i}`, manifestOf(descriptor, [], `v${i}`)));
   }
   const values = await Promise.all(lags);
-  const row = { driver, pushes: total, p50: quantile(values, 0.5), p99: quantile(values, 0.99), max: quantile(values, 1) };
-  say(`record lag, ${driver}: p50 ${row.p50.toFixed(1)} ms, p99 ${row.p99.toFixed(1)} ms, max ${row.max.toFixed(1)} ms over ${total} pushes`);
+  const row = {
+    driver,
+    pushes: total,
+    p50: quantile(values, 0.5),
+    p99: quantile(values, 0.99),
+    max: quantile(values, 1),
+  };
+  say(
+    `record lag, ${driver}: p50 ${row.p50.toFixed(1)} ms, p99 ${row.p99.toFixed(1)} ms, max ${row.max.toFixed(1)} ms over ${total} pushes`,
+  );
   return row;
 }
 
@@ -48,7 +57,11 @@ async function oneLag(eu: PlainClient, us: PlainClient, tag: string, manifest: s
   const answered = performance.now();
   const version = headers.get("meridian-version");
   if (version === null) throw new Error("a push was answered without a version token");
-  const seen = await us.call(`/v2/${REPOSITORY}/manifests/${tag}`, { headers: { "meridian-min-version": version } }, [200]);
+  const seen = await us.call(
+    `/v2/${REPOSITORY}/manifests/${tag}`,
+    { headers: { "meridian-min-version": version } },
+    [200],
+  );
   await seen.arrayBuffer();
   return performance.now() - answered;
 }

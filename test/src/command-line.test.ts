@@ -10,7 +10,21 @@ const entry = resolve(import.meta.dirname, "../../packages/meridian/src/main.ts"
 const meridian = (...args: string[]) => runCommand(process.execPath, ["--conditions=meridian-source", entry, ...args]);
 
 describe("the command line", () => {
-  const everyCommand = ["", "dev", "serve", "status", "replication", "login", "user add", "user grant", "site kill", "process kill", "link cut", "link limit", "clock skew"];
+  const everyCommand = [
+    "",
+    "dev",
+    "serve",
+    "status",
+    "replication",
+    "login",
+    "user add",
+    "user grant",
+    "site kill",
+    "process kill",
+    "link cut",
+    "link limit",
+    "clock skew",
+  ];
   for (const command of everyCommand) {
     test(`meridian ${command} --help says what it does`, async () => {
       const result = await meridian(...command.split(" ").filter(Boolean), "--help");
@@ -20,7 +34,13 @@ describe("the command line", () => {
   }
 
   test("wrong usage exits with 2", async () => {
-    for (const args of [["nonsense"], ["serve"], ["dev", "--base-port", "0"], ["link", "limit", "eu-us", "fast"], ["status", "--wrong"]]) {
+    for (const args of [
+      ["nonsense"],
+      ["serve"],
+      ["dev", "--base-port", "0"],
+      ["link", "limit", "eu-us", "fast"],
+      ["status", "--wrong"],
+    ]) {
       const result = await meridian(...args);
       assert.equal(result.code, 2, `${args.join(" ")}: ${result.stderr}`);
       assert.notEqual(result.stderr, "");
@@ -61,7 +81,8 @@ describe("the command line", () => {
     writeFileSync(file, "format: 2\nlogLevel: loud\nnonsense: 1\nlog: { driver: paper }\n");
     const result = await meridian("serve", "--config", file);
     assert.equal(result.code, 2, result.stderr);
-    for (const word of ["format", "logLevel", "nonsense", "log", "topology", "dataDir"]) assert.match(result.stderr, new RegExp(word));
+    for (const word of ["format", "logLevel", "nonsense", "log", "topology", "dataDir"])
+      assert.match(result.stderr, new RegExp(word));
   });
 
   test("commands for a dev cluster say so when none runs", async () => {

@@ -36,13 +36,26 @@ describe("links that are cut, healed and slow", () => {
     await meridian("link", "cut", "eu-us");
     await meridian("link", "cut", "us-ap");
     await at("eu").push("cold/app", "v1", image);
-    const receipt = await cluster.meridian("replication", "cold/app:v1", "--server", cluster.gateway("eu"), "--wait", "ap", "--timeout", "60s");
+    const receipt = await cluster.meridian(
+      "replication",
+      "cold/app:v1",
+      "--server",
+      cluster.gateway("eu"),
+      "--wait",
+      "ap",
+      "--timeout",
+      "60s",
+    );
     assert.equal(receipt.code, 0, receipt.stderr);
     await meridian("link", "limit", "eu-us", "10MB");
     await meridian("link", "limit", "us-ap", "10MB");
     await meridian("link", "heal", "eu-us");
     await meridian("link", "heal", "us-ap");
-    await until("us can pull the manifest", async () => (await at("us").call("/v2/cold/app/manifests/v1")).status === 200, 20_000);
+    await until(
+      "us can pull the manifest",
+      async () => (await at("us").call("/v2/cold/app/manifests/v1")).status === 200,
+      20_000,
+    );
     const before = bytesInto("us");
     const pull = at("us").pullBlob("cold/app", image.digest === "" ? "" : digestOfLayer(image.manifest), layer.length);
     await until("half of it has crossed", () => bytesInto("us") - before > layer.length / 3, 30_000);
@@ -66,9 +79,15 @@ describe("links that are cut, healed and slow", () => {
     const before = bytesInto("us");
     await meridian("link", "heal", "eu-us");
     await meridian("link", "heal", "us-ap");
-    await until("us can pull the manifest", async () => (await at("us").call("/v2/cold/many/manifests/v1")).status === 200, 20_000);
+    await until(
+      "us can pull the manifest",
+      async () => (await at("us").call("/v2/cold/many/manifests/v1")).status === 200,
+      20_000,
+    );
     const digest = digestOfLayer(image.manifest);
-    const answers = await Promise.all(Array.from({ length: 20 }, () => at("us").pullBlob("cold/many", digest, layer.length)));
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => at("us").pullBlob("cold/many", digest, layer.length)),
+    );
     assert.ok(answers.every((answer) => answer.bytes === layer.length));
     // run.json is written four times a second.
     const crossed = await until("the count has settled", async () => {
@@ -76,7 +95,10 @@ describe("links that are cut, healed and slow", () => {
       await new Promise((done) => setTimeout(done, 600));
       return bytesInto("us") - first < 200_000 ? first - before : false;
     });
-    assert.ok(Number(crossed) <= layer.length * 1.05 + 500_000, `${crossed} bytes crossed for a blob of ${layer.length}`);
+    assert.ok(
+      Number(crossed) <= layer.length * 1.05 + 500_000,
+      `${crossed} bytes crossed for a blob of ${layer.length}`,
+    );
     for (const link of ["eu-us", "us-ap"]) await meridian("link", "limit", link, "none");
   });
 

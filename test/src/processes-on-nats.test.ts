@@ -5,7 +5,7 @@ import { makeImage, OciClient, type TestImage } from "./harness/oci-client.ts";
 import { needs } from "./harness/programs.ts";
 import { until } from "./harness/until.ts";
 
-const IMAGES = Number(process.env["MERIDIAN_TEST_IMAGES"] ?? 40);
+const IMAGES = Number(process.env.MERIDIAN_TEST_IMAGES ?? 40);
 
 describe("every service its own process on NATS", { skip: needs("nats-server") }, () => {
   let cluster: DevProcess;
@@ -29,10 +29,13 @@ describe("every service its own process on NATS", { skip: needs("nats-server") }
 
   test("run.json lists each process with its service", () => {
     for (const site of cluster.run.sites) {
-      assert.deepEqual(
-        site.processes.map((one) => one.service).sort(),
-        ["auth", "blob-node", "gateway", "nats-server", "replicator"],
-      );
+      assert.deepEqual(site.processes.map((one) => one.service).sort(), [
+        "auth",
+        "blob-node",
+        "gateway",
+        "nats-server",
+        "replicator",
+      ]);
     }
   });
 

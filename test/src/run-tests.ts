@@ -57,7 +57,8 @@ async function runFiles(files: string[], concurrency: number): Promise<void> {
   stream.on("test:summary", (event) => {
     if (event.file !== undefined) return;
     totals.passed += event.counts.passed;
-    totals.failed += event.counts.failed + event.counts.cancelled;
+    // Cancelled ones count as failed.
+    totals.failed += event.counts.tests - event.counts.passed - event.counts.skipped - event.counts.todo;
     totals.skipped += event.counts.skipped;
   });
   for await (const chunk of stream.compose(spec)) process.stdout.write(chunk as string);

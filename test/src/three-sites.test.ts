@@ -46,10 +46,24 @@ describe("three sites in one process each, embedded log", () => {
   });
 
   test("meridian replication --wait tells when every site holds the image whole", async () => {
-    const result = await cluster.meridian("replication", "demo/app:v1", "--wait", "us,ap", "--timeout", "30s", "--json");
+    const result = await cluster.meridian(
+      "replication",
+      "demo/app:v1",
+      "--wait",
+      "us,ap",
+      "--timeout",
+      "30s",
+      "--json",
+    );
     assert.equal(result.code, 0, result.stderr);
-    const { sites } = JSON.parse(result.stdout) as { sites: Array<{ name: string; state: string; blobsPresent: number; blobsTotal: number }> };
-    assert.deepEqual(sites.map((site) => [site.name, site.state]).sort(), [["ap", "complete"], ["eu", "complete"], ["us", "complete"]]);
+    const { sites } = JSON.parse(result.stdout) as {
+      sites: Array<{ name: string; state: string; blobsPresent: number; blobsTotal: number }>;
+    };
+    assert.deepEqual(sites.map((site) => [site.name, site.state]).sort(), [
+      ["ap", "complete"],
+      ["eu", "complete"],
+      ["us", "complete"],
+    ]);
     for (const site of sites) assert.equal(site.blobsPresent, site.blobsTotal);
   });
 
@@ -66,7 +80,11 @@ describe("three sites in one process each, embedded log", () => {
     assert.equal(deleted.status, 202);
     assert.equal((await at("eu").call("/v2/demo/gone/manifests/v1")).status, 404);
     for (const site of ["us", "ap"]) {
-      await until(`deleted at ${site}`, async () => (await at(site).call("/v2/demo/gone/manifests/v1")).status === 404, 5_000);
+      await until(
+        `deleted at ${site}`,
+        async () => (await at(site).call("/v2/demo/gone/manifests/v1")).status === 404,
+        5_000,
+      );
     }
     assert.equal((await at("eu").call("/v2/demo/gone/manifests/v1")).status, 404);
   });

@@ -57,13 +57,24 @@ test("sources import other packages through public entries that their manifest n
         if (specifier.startsWith("node:")) continue;
         if (specifier.startsWith(".")) {
           const target = resolve(folder, dirname(file), specifier);
-          assert.ok(target.startsWith(join(folder, "src")) || target === join(folder, "package.json"), `${manifest.name}/${file} reaches out of its package: ${specifier}`);
+          assert.ok(
+            target.startsWith(join(folder, "src")) || target === join(folder, "package.json"),
+            `${manifest.name}/${file} reaches out of its package: ${specifier}`,
+          );
           continue;
         }
-        const name = specifier.startsWith("@") ? specifier.split("/").slice(0, 2).join("/") : (specifier.split("/")[0] ?? "");
-        assert.ok(declared.has(name) || name === manifest.name, `${manifest.name}/${file} imports ${name}, which its manifest does not name`);
+        const name = specifier.startsWith("@")
+          ? specifier.split("/").slice(0, 2).join("/")
+          : (specifier.split("/")[0] ?? "");
+        assert.ok(
+          declared.has(name) || name === manifest.name,
+          `${manifest.name}/${file} imports ${name}, which its manifest does not name`,
+        );
         if (name.startsWith("@meridian/")) {
-          assert.ok(specifier === name || specifier === `${name}/contract`, `${manifest.name}/${file} imports an inner path: ${specifier}`);
+          assert.ok(
+            specifier === name || specifier === `${name}/contract`,
+            `${manifest.name}/${file} imports an inner path: ${specifier}`,
+          );
         }
       }
     }
@@ -80,9 +91,13 @@ test("every third-party version comes from the one catalog", () => {
 
 test("project references mirror the manifests", () => {
   for (const { folder, manifest } of manifests) {
-    const config = JSON.parse(readFileSync(join(folder, "tsconfig.json"), "utf8")) as { references?: Array<{ path: string }> };
+    const config = JSON.parse(readFileSync(join(folder, "tsconfig.json"), "utf8")) as {
+      references?: Array<{ path: string }>;
+    };
     const referenced = (config.references ?? []).map((reference) => `@meridian/${basename(reference.path)}`).sort();
-    const named = Object.keys({ ...manifest.dependencies, ...manifest.devDependencies }).filter((name) => name.startsWith("@meridian/")).sort();
+    const named = Object.keys({ ...manifest.dependencies, ...manifest.devDependencies })
+      .filter((name) => name.startsWith("@meridian/"))
+      .sort();
     assert.deepEqual(referenced, named, manifest.name);
   }
 });
@@ -93,7 +108,9 @@ test("time, chance and the store come in as parameters where simulations need th
     for (const file of globSync("src/**/*.ts", { cwd: join(root, "packages", name) })) {
       // Tests and the drivers, which are the adapters, may.
       if (file.endsWith(".test.ts") || /(?:embedded|nats)\//.test(file) || file === "src/contract.ts") continue;
-      const line = readFileSync(join(root, "packages", name, file), "utf8").split("\n").find((text) => forbidden.test(text));
+      const line = readFileSync(join(root, "packages", name, file), "utf8")
+        .split("\n")
+        .find((text) => forbidden.test(text));
       assert.equal(line, undefined, `packages/${name}/${file}`);
     }
   }

@@ -55,8 +55,11 @@ export function superviseChild(parameters: {
     started.once("close", (code, signal) => {
       child = undefined;
       if (wanted) {
-        backoffMs = performance.now() - startedAt > SETTLED_MS ? FIRST_BACKOFF_MS : Math.min(backoffMs * 2, LAST_BACKOFF_MS);
-        log.warn(`${name} ended (${signal ?? `exit code ${code}`}); starting it again in ${backoffMs} ms; its log: ${command.logFile}`);
+        backoffMs =
+          performance.now() - startedAt > SETTLED_MS ? FIRST_BACKOFF_MS : Math.min(backoffMs * 2, LAST_BACKOFF_MS);
+        log.warn(
+          `${name} ended (${signal ?? `exit code ${code}`}); starting it again in ${backoffMs} ms; its log: ${command.logFile}`,
+        );
         pendingStart = timers.after(backoffMs, launch);
       }
       onChange();

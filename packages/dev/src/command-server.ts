@@ -11,7 +11,11 @@ export const devCommandSchema = z.discriminatedUnion("command", [
   z.strictObject({ command: z.literal("link-cut"), pair: z.string(), oneWay: z.boolean(), reset: z.boolean() }),
   z.strictObject({ command: z.literal("link-heal"), pair: z.string(), oneWay: z.boolean() }),
   z.strictObject({ command: z.literal("link-delay"), pair: z.string(), rttMs: z.number().min(0).max(60_000) }),
-  z.strictObject({ command: z.literal("link-limit"), pair: z.string(), bytesPerSecond: z.number().positive().optional() }),
+  z.strictObject({
+    command: z.literal("link-limit"),
+    pair: z.string(),
+    bytesPerSecond: z.number().positive().optional(),
+  }),
   z.strictObject({ command: z.literal("clock-skew"), site: z.string(), offsetMs: z.int() }),
   z.strictObject({ command: z.literal("describe") }),
 ]);

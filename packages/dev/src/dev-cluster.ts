@@ -51,7 +51,14 @@ export async function startDevCluster(parameters: {
 
   const socket = unixSocketPath(join(options.home, "supervisor.sock"));
   const supervisor = stack.use(
-    createSupervisor({ plan, socket, fabric, timers, log, command: (process) => childCommand(process, plan, serve, natsProgram?.path) }),
+    createSupervisor({
+      plan,
+      socket,
+      fabric,
+      timers,
+      log,
+      command: (process) => childCommand(process, plan, serve, natsProgram?.path),
+    }),
   );
   for (const site of options.sites) supervisor.startSite(site);
   stack.use(await startCommandServer({ socket, supervisor, fabric }));
@@ -62,7 +69,13 @@ export async function startDevCluster(parameters: {
     caFile,
     adminPasswordFile: admin.path,
     ready: ({ onProgress, signal }) =>
-      allReady({ plan, ca: readFileSync(caFile, "utf8"), timers, signal, ...(onProgress === undefined ? {} : { onProgress }) }),
+      allReady({
+        plan,
+        ca: readFileSync(caFile, "utf8"),
+        timers,
+        signal,
+        ...(onProgress === undefined ? {} : { onProgress }),
+      }),
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
   };
 }
@@ -126,7 +139,8 @@ async function writeConfigs(inputs: {
         ...(natsProgram === undefined ? {} : { natsProgram }),
         addresses: addresses.get(site.name) ?? [],
       });
-      if (process.edgePort !== undefined && !plan.options.http) writeCertsD(home, `${bracketed(host)}:${process.edgePort}`);
+      if (process.edgePort !== undefined && !plan.options.http)
+        writeCertsD(home, `${bracketed(host)}:${process.edgePort}`);
     }
   }
 }

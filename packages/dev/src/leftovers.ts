@@ -15,8 +15,14 @@ export class AlreadyRunningError extends Error {
 export async function endLeftovers(home: string, timers: Timers): Promise<number> {
   const run = readRunFile(home);
   if (run === undefined) return 0;
-  if (run.supervisor !== process.pid && commandLine(run.supervisor)?.includes("meridian") && isSupervisor(run.supervisor)) {
-    throw new AlreadyRunningError(`a cluster already runs on ${home} (process ${run.supervisor}): stop it first, or choose another --home`);
+  if (
+    run.supervisor !== process.pid &&
+    commandLine(run.supervisor)?.includes("meridian") &&
+    isSupervisor(run.supervisor)
+  ) {
+    throw new AlreadyRunningError(
+      `a cluster already runs on ${home} (process ${run.supervisor}): stop it first, or choose another --home`,
+    );
   }
   const left = run.sites.flatMap((site) => site.processes).filter((one) => commandLine(one.pid)?.includes(home));
   for (const one of left) signal(one.pid, "SIGKILL");
@@ -31,7 +37,10 @@ function isSupervisor(pid: number): boolean {
 /** Undefined when there is no such process. */
 function commandLine(pid: number): string | undefined {
   try {
-    return execFileSync("ps", ["-ww", "-o", "command=", "-p", String(pid)], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+    return execFileSync("ps", ["-ww", "-o", "command=", "-p", String(pid)], {
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }).trim();
   } catch {
     return undefined;
   }

@@ -11,7 +11,7 @@ export interface NatsProgram {
 
 /** The program named by MERIDIAN_NATS_SERVER, else `nats-server` from PATH. @throws Error that says how to get one. */
 export function findNatsServer(env: NodeJS.ProcessEnv = process.env): NatsProgram {
-  const path = env["MERIDIAN_NATS_SERVER"] ?? "nats-server";
+  const path = env.MERIDIAN_NATS_SERVER ?? "nats-server";
   let output: string;
   try {
     output = execFileSync(path, ["--version"], { encoding: "utf8", timeout: 5_000 });
@@ -35,7 +35,12 @@ export function hasSyncAlways(program: NatsProgram): boolean {
 /** Writes the server's configuration: loopback, one user, JetStream in the process's data folder. */
 export function writeNatsConfig(
   process: PlannedProcess,
-  parameters: { readonly host: string; readonly program: NatsProgram; readonly user: string; readonly password: string },
+  parameters: {
+    readonly host: string;
+    readonly program: NatsProgram;
+    readonly user: string;
+    readonly password: string;
+  },
 ): void {
   const { host, program, user, password } = parameters;
   const text = `# Written by meridian dev.

@@ -80,7 +80,9 @@ export async function makePlan(options: DevOptions): Promise<Plan> {
     for (const shape of processShapes(options)) {
       const edgePort = shape.gateway === undefined ? undefined : options.basePort + index + 100 * shape.gateway;
       if (edgePort !== undefined && !(await isFree(options.host, edgePort))) {
-        problems.push(`port ${edgePort} on ${options.host} is in use (site ${name}): stop what uses it, or choose another --base-port`);
+        problems.push(
+          `port ${edgePort} on ${options.host} is in use (site ${name}): stop what uses it, or choose another --base-port`,
+        );
       }
       const folder = join(options.home, "sites", name);
       processes.push({
@@ -140,9 +142,13 @@ function processShapes(options: DevOptions): ProcessShape[] {
   return [
     { name: "nats-1", service: "nats-server", roles: [] },
     { name: "auth-1", service: "auth", roles: ["auth"] },
-    ...count(options.blobNodes).map((i): ProcessShape => ({ name: `blob-node-${i + 1}`, service: "blob-node", roles: ["blob-node"] })),
+    ...count(options.blobNodes).map(
+      (i): ProcessShape => ({ name: `blob-node-${i + 1}`, service: "blob-node", roles: ["blob-node"] }),
+    ),
     { name: "replicator-1", service: "replicator", roles: ["replicator"] },
-    ...count(options.gateways).map((i): ProcessShape => ({ name: `gateway-${i + 1}`, service: "gateway", roles: ["gateway"], gateway: i })),
+    ...count(options.gateways).map(
+      (i): ProcessShape => ({ name: `gateway-${i + 1}`, service: "gateway", roles: ["gateway"], gateway: i }),
+    ),
   ];
 }
 

@@ -33,9 +33,13 @@ export interface ProcessConfigInputs {
 /** Writes the production configuration (`meridian serve --config …`) of one process. */
 export function writeProcessConfig(process: PlannedProcess, inputs: ProcessConfigInputs): void {
   mkdirSync(process.dataDir, { recursive: true });
-  writeFileSync(process.configFile, stringify(overlay(processConfig(process, inputs), inputs.plan.options.overlay ?? {})), {
-    mode: 0o600,
-  });
+  writeFileSync(
+    process.configFile,
+    stringify(overlay(processConfig(process, inputs), inputs.plan.options.overlay ?? {})),
+    {
+      mode: 0o600,
+    },
+  );
 }
 
 function processConfig(process: PlannedProcess, inputs: ProcessConfigInputs): Record<string, unknown> {
@@ -124,7 +128,9 @@ export async function addressTables(
         roles: process.roles,
         grpc: await through(process.port),
         ...(process.bytesPort === undefined ? {} : { bytes: `https://${await through(process.bytesPort)}` }),
-        ...(edge === undefined ? {} : { edge: edgeOrigin(plan.options, edge).replace(/\/\/.*/, `//${await through(edge)}`) }),
+        ...(edge === undefined
+          ? {}
+          : { edge: edgeOrigin(plan.options, edge).replace(/\/\/.*/, `//${await through(edge)}`) }),
       });
     }
     tables.set(viewer.name, table);
@@ -133,7 +139,10 @@ export async function addressTables(
 }
 
 /** Lays `over` on `base`: objects are merged, everything else is replaced. */
-export function overlay(base: Record<string, unknown>, over: Readonly<Record<string, unknown>>): Record<string, unknown> {
+export function overlay(
+  base: Record<string, unknown>,
+  over: Readonly<Record<string, unknown>>,
+): Record<string, unknown> {
   const merged = { ...base };
   for (const [key, value] of Object.entries(over)) {
     const old = merged[key];

@@ -33,7 +33,9 @@ export async function allReady(parameters: {
         if (why === undefined) break;
         missing.set(name, why);
         if (signal.aborted) {
-          throw new Error(`not ready in time: ${[...missing].map(([who, what]) => `${who}: ${what}; see ${process.logFile}`).join("; ")}`);
+          throw new Error(
+            `not ready in time: ${[...missing].map(([who, what]) => `${who}: ${what}; see ${process.logFile}`).join("; ")}`,
+          );
         }
         await timers.sleep(POLL_MS);
       }
@@ -56,14 +58,18 @@ function notReady(url: string, ca: string): Promise<string | undefined> {
       response.on("error", () => resolve("its answer broke off"));
     });
     request.on("timeout", () => request.destroy(new Error("no answer")));
-    request.on("error", (error: NodeJS.ErrnoException) => resolve(error.code === "ECONNREFUSED" ? "starting" : error.message));
+    request.on("error", (error: NodeJS.ErrnoException) =>
+      resolve(error.code === "ECONNREFUSED" ? "starting" : error.message),
+    );
   });
 }
 
 function failingChecks(text: string): string {
   try {
     const report = JSON.parse(text) as { checks?: Array<{ name: string; ok: boolean; message?: string }> };
-    const failing = report.checks?.filter((check) => !check.ok).map((check) => `${check.name}: ${check.message ?? "fails"}`);
+    const failing = report.checks
+      ?.filter((check) => !check.ok)
+      .map((check) => `${check.name}: ${check.message ?? "fails"}`);
     return failing?.join(", ") || "not ready";
   } catch {
     return "not ready";

@@ -29,7 +29,11 @@ export function createSupervisor(parameters: {
   readonly plan: Plan;
   readonly socket: string;
   readonly fabric: LinkFabric | undefined;
-  readonly command: (process: PlannedProcess) => { executable: string; args: readonly string[]; env?: Record<string, string> };
+  readonly command: (process: PlannedProcess) => {
+    executable: string;
+    args: readonly string[];
+    env?: Record<string, string>;
+  };
   readonly timers: Timers;
   readonly log: Logger;
 }): Supervisor {
@@ -62,7 +66,8 @@ export function createSupervisor(parameters: {
     site.processes.flatMap(({ name }) => children.get(`${site.name}/${name}`) ?? []);
   const site = (name: string): PlannedSite => {
     const found = plan.sites.find((one) => one.name === name);
-    if (found === undefined) throw new Error(`no site "${name}"; there are ${plan.sites.map((one) => one.name).join(", ")}`);
+    if (found === undefined)
+      throw new Error(`no site "${name}"; there are ${plan.sites.map((one) => one.name).join(", ")}`);
     return found;
   };
   const child = (name: string): SupervisedChild => {
@@ -79,7 +84,9 @@ export function createSupervisor(parameters: {
   const stopSite = async (name: string): Promise<void> => {
     const one = site(name);
     const of = (nats: boolean): SupervisedChild[] =>
-      one.processes.filter((process) => (process.service === "nats-server") === nats).map((process) => child(`${name}/${process.name}`));
+      one.processes
+        .filter((process) => (process.service === "nats-server") === nats)
+        .map((process) => child(`${name}/${process.name}`));
     await Promise.all(of(false).map((running) => running.stop()));
     await Promise.all(of(true).map((running) => running.stop()));
     write();
@@ -106,7 +113,9 @@ export function createSupervisor(parameters: {
     startProcess: (name) => child(name).start(),
     async skew(name, offsetMs) {
       const services = site(name).processes.filter((process) => process.service !== "nats-server");
-      await Promise.all(services.map((process) => sendCommand(faultSocketPath(plan.options.home, process), { skewMs: offsetMs })));
+      await Promise.all(
+        services.map((process) => sendCommand(faultSocketPath(plan.options.home, process), { skewMs: offsetMs })),
+      );
     },
     describe,
     async [Symbol.asyncDispose]() {

@@ -63,7 +63,8 @@ async function answer(
 ): Promise<{ status: number; body: unknown }> {
   try {
     const command: unknown = JSON.parse(await readBody(incoming));
-    if (typeof command !== "object" || command === null) return { status: 400, body: { error: "a command is an object" } };
+    if (typeof command !== "object" || command === null)
+      return { status: 400, body: { error: "a command is an object" } };
     return { status: 200, body: (await handle(command as Record<string, unknown>)) ?? {} };
   } catch (error) {
     return { status: 400, body: { error: error instanceof Error ? error.message : String(error) } };

@@ -37,14 +37,24 @@ function command(parent: Command, usage: string, description: string): Command {
     .description(description)
     .exitOverride()
     .option("--json", "print JSON")
-    .addOption(new Option("--log-level <level>", "least level of log lines").choices(["debug", "info", "warn", "error"]).default("info"))
+    .addOption(
+      new Option("--log-level <level>", "least level of log lines")
+        .choices(["debug", "info", "warn", "error"])
+        .default("info"),
+    )
     .option("--home <dir>", "data folder of the dev cluster (default: MERIDIAN_HOME, else .meridian)");
 }
 
 function serverCommand(parent: Command, usage: string, description: string): Command {
   return command(parent, usage, description)
-    .option("--server <url>", "a gateway of the cluster (default: what `meridian login` kept, else the running dev cluster)")
-    .option("--ca <file>", "PEM file of the certificate authority to trust (default: MERIDIAN_CA, else the system's and the dev cluster's)");
+    .option(
+      "--server <url>",
+      "a gateway of the cluster (default: what `meridian login` kept, else the running dev cluster)",
+    )
+    .option(
+      "--ca <file>",
+      "PEM file of the certificate authority to trust (default: MERIDIAN_CA, else the system's and the dev cluster's)",
+    );
 }
 
 function addDev(program: Command): void {
@@ -53,7 +63,12 @@ function addDev(program: Command): void {
     .option("--host <address>", "loopback address to listen on", "127.0.0.1")
     .option("--base-port <port>", "port of the first site's gateway; the next site's is one more", port, 5001)
     .option("--http", "plain HTTP at the edge (loopback only)")
-    .addOption(new Option("--anonymous <level>", "what a client may do without login (loopback only)").choices(["pull", "admin"]))
+    .addOption(
+      new Option("--anonymous <level>", "what a client may do without login (loopback only)").choices([
+        "pull",
+        "admin",
+      ]),
+    )
     .option("--nats", "one nats-server per site (from PATH) and every service its own process")
     .option("--blob-nodes <n>", "blob nodes per site (with --nats)", count, 1)
     .option("--gateways <n>", "gateways per site (with --nats)", count, 1)
@@ -72,13 +87,19 @@ function addServe(program: Command): void {
 }
 
 function addStatus(program: Command): void {
-  serverCommand(program, "status", "Show the sites, their health and their links. Exits with 1 when a site is not ready.").action(
-    async (options) => (await import("./commands/status.ts")).runStatus(options),
-  );
+  serverCommand(
+    program,
+    "status",
+    "Show the sites, their health and their links. Exits with 1 when a site is not ready.",
+  ).action(async (options) => (await import("./commands/status.ts")).runStatus(options));
 }
 
 function addReplication(program: Command): void {
-  serverCommand(program, "replication <image>", "Show how much of an image each site holds; <image> is name:tag or name@digest, with or without the registry.")
+  serverCommand(
+    program,
+    "replication <image>",
+    "Show how much of an image each site holds; <image> is name:tag or name@digest, with or without the registry.",
+  )
     .option("--wait <sites>", "wait until these sites hold it whole, e.g. us,ap")
     .option("--timeout <duration>", "how long to wait, e.g. 90s or 5m", "60s")
     .action(async (image, options) => (await import("./commands/replication.ts")).runReplication(image, options));
@@ -97,33 +118,46 @@ function addLogin(program: Command): void {
 function addUser(program: Command): void {
   const user = program.command("user").description("Administer users and what they may do.").exitOverride();
   const lazy = () => import("./commands/user.ts");
-  serverCommand(user, "list", "List users and their grants.").action(async (options) => (await lazy()).runUserList(options));
+  serverCommand(user, "list", "List users and their grants.").action(async (options) =>
+    (await lazy()).runUserList(options),
+  );
   serverCommand(user, "add <name>", "Add a user, or set a user's password.")
     .option("--password-stdin", "read the password from standard input (else one is generated and printed)")
     .action(async (name, options) => (await lazy()).runUserAdd(name, options));
   serverCommand(user, "remove <name>", "Remove a user and refuse the user's tokens.").action(async (name, options) =>
     (await lazy()).runUserRemove(name, options),
   );
-  serverCommand(user, "grant <name> <role>", 'Give a role (pull, push, admin, none) on repositories; the name "*" means everybody, without login too.')
+  serverCommand(
+    user,
+    "grant <name> <role>",
+    'Give a role (pull, push, admin, none) on repositories; the name "*" means everybody, without login too.',
+  )
     .option("--repository <prefix>", "on this repository and those below it (default: on all)", "")
     .action(async (name, role, options) => (await lazy()).runUserGrant(name, role, options));
 }
 
 function addFaults(program: Command): void {
   const lazy = () => import("./commands/faults.ts");
-  const group = (name: string, description: string): Command => program.command(name).description(description).exitOverride();
+  const group = (name: string, description: string): Command =>
+    program.command(name).description(description).exitOverride();
 
   const site = group("site", "Stop, kill or start a site of the running dev cluster.");
-  for (const [verb, text] of [["stop", "Stop a site in good order"], ["kill", "Kill every process of a site (SIGKILL)"], ["start", "Start a site again"]] as const) {
-    command(site, `${verb} <site>`, `${text}; it stays so.`).action(async (name, options) => (await lazy()).siteFault(verb, name, options));
+  for (const [verb, text] of [
+    ["stop", "Stop a site in good order"],
+    ["kill", "Kill every process of a site (SIGKILL)"],
+    ["start", "Start a site again"],
+  ] as const) {
+    command(site, `${verb} <site>`, `${text}; it stays so.`).action(async (name, options) =>
+      (await lazy()).siteFault(verb, name, options),
+    );
   }
   const one = group("process", "Stop, kill or start one process of the running dev cluster.");
   command(one, "kill <site/process>", "Kill a process (SIGKILL); the supervisor starts it again.")
     .option("--hold", "leave it down")
     .action(async (name, options) => (await lazy()).processFault("kill", name, options));
   for (const verb of ["stop", "start"] as const) {
-    command(one, `${verb} <site/process>`, `${verb === "stop" ? "Stop" : "Start"} a process.`).action(async (name, options) =>
-      (await lazy()).processFault(verb, name, options),
+    command(one, `${verb} <site/process>`, `${verb === "stop" ? "Stop" : "Start"} a process.`).action(
+      async (name, options) => (await lazy()).processFault(verb, name, options),
     );
   }
   const link = group("link", "Cut, heal, delay or limit a link of the running dev cluster (which needs --links).");
@@ -134,9 +168,11 @@ function addFaults(program: Command): void {
   command(link, "heal <A-B>", "Let everything pass again.")
     .option("--one-way", "only what A sends to B")
     .action(async (pair, options) => (await lazy()).linkHeal(pair, options));
-  command(link, "delay <A-B> <ms>", "Set the round trip in milliseconds.").action(async (pair, ms, options) => (await lazy()).linkDelay(pair, ms, options));
-  command(link, "limit <A-B> <rate>", 'Set bytes a second, e.g. 20MB; "none" lifts it.').action(async (pair, rate, options) =>
-    (await lazy()).linkLimit(pair, rate, options),
+  command(link, "delay <A-B> <ms>", "Set the round trip in milliseconds.").action(async (pair, ms, options) =>
+    (await lazy()).linkDelay(pair, ms, options),
+  );
+  command(link, "limit <A-B> <rate>", 'Set bytes a second, e.g. 20MB; "none" lifts it.').action(
+    async (pair, rate, options) => (await lazy()).linkLimit(pair, rate, options),
   );
   const clock = group("clock", "Shift a site's clock in the running dev cluster.");
   command(clock, "skew <site> <ms>", "Shift the site's wall clock, e.g. +5000; 0 puts it right.")
@@ -146,12 +182,14 @@ function addFaults(program: Command): void {
 
 function port(text: string): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1 || value > 55_000) throw new InvalidArgumentError("a port from 1 to 55000 is wanted.");
+  if (!Number.isInteger(value) || value < 1 || value > 55_000)
+    throw new InvalidArgumentError("a port from 1 to 55000 is wanted.");
   return value;
 }
 
 function count(text: string): number {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1 || value > 16) throw new InvalidArgumentError("a number from 1 to 16 is wanted.");
+  if (!Number.isInteger(value) || value < 1 || value > 16)
+    throw new InvalidArgumentError("a number from 1 to 16 is wanted.");
   return value;
 }

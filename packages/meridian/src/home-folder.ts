@@ -5,7 +5,7 @@ import { usageError } from "./exit-status.ts";
 
 /** The dev cluster's data folder: --home, else MERIDIAN_HOME, else .meridian here. */
 export function homeFolder(options: Pick<CommonOptions, "home">): string {
-  return resolve(options.home ?? process.env["MERIDIAN_HOME"] ?? ".meridian");
+  return resolve(options.home ?? process.env.MERIDIAN_HOME ?? ".meridian");
 }
 
 /** @throws CommandError (exit code 2) when no dev cluster runs on the folder. */

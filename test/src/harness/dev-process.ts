@@ -17,7 +17,13 @@ export interface RunFile {
     readonly state: "running" | "stopped";
     readonly processes: ReadonlyArray<{ readonly service: string; readonly name: string; readonly pid: number }>;
   }>;
-  readonly links: ReadonlyArray<{ readonly from: string; readonly to: string; readonly state: string; readonly rttMs: number; readonly bytes: number }>;
+  readonly links: ReadonlyArray<{
+    readonly from: string;
+    readonly to: string;
+    readonly state: string;
+    readonly rttMs: number;
+    readonly bytes: number;
+  }>;
 }
 
 export interface CommandResult {
@@ -90,12 +96,24 @@ export class DevProcess implements AsyncDisposable {
     this.#output = "";
     const child = spawn(
       process.execPath,
-      ["--conditions=meridian-source", entry, "dev", "--home", this.home, "--base-port", String(this.basePort), ...this.#args],
+      [
+        "--conditions=meridian-source",
+        entry,
+        "dev",
+        "--home",
+        this.home,
+        "--base-port",
+        String(this.basePort),
+        ...this.#args,
+      ],
       { stdio: ["ignore", "pipe", "pipe"] },
     );
     this.#child = child;
     await new Promise<void>((done, failed) => {
-      const timer = setTimeout(() => failed(new Error(`not ready within ${READY_TIMEOUT_MS} ms:\n${this.#output}`)), READY_TIMEOUT_MS);
+      const timer = setTimeout(
+        () => failed(new Error(`not ready within ${READY_TIMEOUT_MS} ms:\n${this.#output}`)),
+        READY_TIMEOUT_MS,
+      );
       const take = (chunk: Buffer): void => {
         this.#output += chunk.toString();
         if (/^ready$/m.test(this.#output)) {
@@ -115,7 +133,9 @@ export class DevProcess implements AsyncDisposable {
 
   /** Runs `meridian …` against it. */
   meridian(...args: string[]): Promise<CommandResult> {
-    return runCommand(process.execPath, ["--conditions=meridian-source", entry, ...args, "--home", this.home], { XDG_CONFIG_HOME: join(this.home, "config") });
+    return runCommand(process.execPath, ["--conditions=meridian-source", entry, ...args, "--home", this.home], {
+      XDG_CONFIG_HOME: join(this.home, "config"),
+    });
   }
 
   /** Ends it as Ctrl-C does; the folder stays. */
@@ -129,17 +149,26 @@ export class DevProcess implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
-    if (process.env["MERIDIAN_KEEP"] === undefined) rmSync(this.home, { recursive: true, force: true, maxRetries: 5 });
+    if (process.env.MERIDIAN_KEEP === undefined) rmSync(this.home, { recursive: true, force: true, maxRetries: 5 });
   }
 }
 
 /** Runs a program to its end; never rejects. */
-export function runCommand(program: string, args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<CommandResult> {
+export function runCommand(
+  program: string,
+  args: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<CommandResult> {
   return new Promise((done) => {
-    execFile(program, [...args], { env: { ...process.env, ...env }, maxBuffer: 64 * 1024 * 1024, timeout: 300_000 }, (error, stdout, stderr) => {
-      const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
-      done({ code, stdout, stderr: error !== null && stderr === "" ? error.message : stderr });
-    });
+    execFile(
+      program,
+      [...args],
+      { env: { ...process.env, ...env }, maxBuffer: 64 * 1024 * 1024, timeout: 300_000 },
+      (error, stdout, stderr) => {
+        const code = error === null ? 0 : typeof error.code === "number" ? error.code : -1;
+        done({ code, stdout, stderr: error !== null && stderr === "" ? error.message : stderr });
+      },
+    );
   });
 }
 

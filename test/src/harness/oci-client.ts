@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
-import { Agent, type IncomingHttpHeaders, request } from "node:https";
+import type { IncomingHttpHeaders } from "node:http";
+import { Agent, request } from "node:https";
 
 /** One answer with its body, or with its hash only when it was asked for that way. */
 export interface Answer {
@@ -27,7 +28,14 @@ export function digestOf(bytes: Uint8Array): string {
 /** An image with layers of these sizes; every call gives another one. */
 export function makeImage(...layerSizes: number[]): TestImage {
   const layers = layerSizes.map((size) => randomBytes(size));
-  const config = Buffer.from(JSON.stringify({ architecture: "amd64", os: "linux", created: new Date().toISOString(), seed: randomBytes(8).toString("hex") }));
+  const config = Buffer.from(
+    JSON.stringify({
+      architecture: "amd64",
+      os: "linux",
+      created: new Date().toISOString(),
+      seed: randomBytes(8).toString("hex"),
+    }),
+  );
   const descriptor = (mediaType: string, bytes: Buffer) => ({ mediaType, digest: digestOf(bytes), size: bytes.length });
   const manifest = Buffer.from(
     JSON.stringify({
@@ -62,7 +70,13 @@ export class OciClient implements Disposable {
   /** Sends a request, logging in when challenged. `discard`: hash the body instead of keeping it. */
   async call(
     path: string,
-    options: { method?: string; headers?: Record<string, string>; body?: Buffer; discard?: boolean; timeoutMs?: number } = {},
+    options: {
+      method?: string;
+      headers?: Record<string, string>;
+      body?: Buffer;
+      discard?: boolean;
+      timeoutMs?: number;
+    } = {},
   ): Promise<Answer> {
     const scopeKey = path.split("/").slice(2, -2).join("/");
     let answer = await this.#send(path, options, this.#tokens.get(scopeKey));
@@ -80,7 +94,11 @@ export class OciClient implements Disposable {
     const url = new URL(part("realm"));
     url.searchParams.set("service", part("service"));
     for (const scope of part("scope").split(" ").filter(Boolean)) url.searchParams.append("scope", scope);
-    const answer = await this.#send(url.pathname + url.search, { headers: { authorization: `Basic ${Buffer.from(this.#credentials).toString("base64")}` } }, undefined);
+    const answer = await this.#send(
+      url.pathname + url.search,
+      { headers: { authorization: `Basic ${Buffer.from(this.#credentials).toString("base64")}` } },
+      undefined,
+    );
     if (answer.status !== 200) throw new Error(`token: ${answer.status} ${answer.body.toString().slice(0, 300)}`);
     return (JSON.parse(answer.body.toString()) as { token: string }).token;
   }
@@ -88,25 +106,42 @@ export class OciClient implements Disposable {
   /** @throws Error unless every step is answered as it should be. */
   async push(repository: string, tag: string, image: TestImage): Promise<void> {
     for (const blob of [image.config, ...image.layers]) await this.pushBlob(repository, blob);
-    const answer = await this.call(`/v2/${repository}/manifests/${tag}`, { method: "PUT", headers: { "content-type": MANIFEST_TYPE }, body: image.manifest });
+    const answer = await this.call(`/v2/${repository}/manifests/${tag}`, {
+      method: "PUT",
+      headers: { "content-type": MANIFEST_TYPE },
+      body: image.manifest,
+    });
     expectStatus(answer, 201, `PUT manifest ${repository}:${tag}`);
   }
 
   async pushBlob(repository: string, blob: Buffer): Promise<void> {
-    const opened = await this.call(`/v2/${repository}/blobs/uploads/`, { method: "POST", headers: { "content-length": "0" } });
+    const opened = await this.call(`/v2/${repository}/blobs/uploads/`, {
+      method: "POST",
+      headers: { "content-length": "0" },
+    });
     expectStatus(opened, 202, "POST upload");
     const location = new URL(String(opened.headers.location), this.server);
     location.searchParams.set("digest", digestOf(blob));
-    const done = await this.call(location.pathname + location.search, { method: "PUT", headers: { "content-type": "application/octet-stream" }, body: blob });
+    const done = await this.call(location.pathname + location.search, {
+      method: "PUT",
+      headers: { "content-type": "application/octet-stream" },
+      body: blob,
+    });
     expectStatus(done, 201, "PUT blob");
   }
 
   /** Pulls an image whole and checks every hash. @throws Error when anything is missing or wrong. */
   async pull(repository: string, reference: string): Promise<{ digest: string; servedBy: string | undefined }> {
-    const manifest = await this.call(`/v2/${repository}/manifests/${reference}`, { headers: { accept: MANIFEST_TYPE } });
+    const manifest = await this.call(`/v2/${repository}/manifests/${reference}`, {
+      headers: { accept: MANIFEST_TYPE },
+    });
     expectStatus(manifest, 200, `GET manifest ${repository}:${reference}`);
-    if (manifest.headers["docker-content-digest"] !== manifest.digest) throw new Error(`manifest ${reference} does not hash to its digest`);
-    const parsed = JSON.parse(manifest.body.toString()) as { config: { digest: string; size: number }; layers: Array<{ digest: string; size: number }> };
+    if (manifest.headers["docker-content-digest"] !== manifest.digest)
+      throw new Error(`manifest ${reference} does not hash to its digest`);
+    const parsed = JSON.parse(manifest.body.toString()) as {
+      config: { digest: string; size: number };
+      layers: Array<{ digest: string; size: number }>;
+    };
     for (const blob of [parsed.config, ...parsed.layers]) await this.pullBlob(repository, blob.digest, blob.size);
     return { digest: manifest.digest, servedBy: String(manifest.headers["meridian-served-by"]) };
   }
@@ -114,13 +149,20 @@ export class OciClient implements Disposable {
   async pullBlob(repository: string, digest: string, size: number): Promise<Answer> {
     const answer = await this.call(`/v2/${repository}/blobs/${digest}`, { discard: true, timeoutMs: 180_000 });
     expectStatus(answer, 200, `GET blob ${digest}`);
-    if (answer.digest !== digest || answer.bytes !== size) throw new Error(`blob ${digest}: ${answer.bytes} of ${size} bytes, hash ${answer.digest}`);
+    if (answer.digest !== digest || answer.bytes !== size)
+      throw new Error(`blob ${digest}: ${answer.bytes} of ${size} bytes, hash ${answer.digest}`);
     return answer;
   }
 
   #send(
     path: string,
-    options: { method?: string; headers?: Record<string, string>; body?: Buffer; discard?: boolean; timeoutMs?: number },
+    options: {
+      method?: string;
+      headers?: Record<string, string>;
+      body?: Buffer;
+      discard?: boolean;
+      timeoutMs?: number;
+    },
     token: string | undefined,
   ): Promise<Answer> {
     return new Promise((done, failed) => {
@@ -133,7 +175,9 @@ export class OciClient implements Disposable {
           timeout: options.timeoutMs ?? 60_000,
           headers: {
             ...options.headers,
-            ...(token === undefined || options.headers?.["authorization"] !== undefined ? {} : { authorization: `Bearer ${token}` }),
+            ...(token === undefined || options.headers?.authorization !== undefined
+              ? {}
+              : { authorization: `Bearer ${token}` }),
             ...(options.body === undefined ? {} : { "content-length": String(options.body.length) }),
           },
         },
@@ -147,7 +191,13 @@ export class OciClient implements Disposable {
             if (!options.discard) chunks.push(chunk);
           });
           response.on("end", () =>
-            done({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks), bytes, digest: `sha256:${hash.digest("hex")}` }),
+            done({
+              status: response.statusCode ?? 0,
+              headers: response.headers,
+              body: Buffer.concat(chunks),
+              bytes,
+              digest: `sha256:${hash.digest("hex")}`,
+            }),
           );
           response.on("aborted", () => failed(new Error(`the answer to ${path} broke off after ${bytes} bytes`)));
           response.on("error", failed);

@@ -8,7 +8,7 @@ export function needs(...programs: string[]): string | false {
   const missing = programs.filter((program) => !isOnPath(program));
   if (missing.length === 0) return false;
   const reason = `needs ${missing.join(", ")} on PATH`;
-  if (process.env["MERIDIAN_REQUIRE"] === "all") throw new Error(reason);
+  if (process.env.MERIDIAN_REQUIRE === "all") throw new Error(reason);
   return reason;
 }
 

@@ -18,7 +18,7 @@ interface CredentialFile {
 }
 
 function filePath(): string {
-  return join(process.env["XDG_CONFIG_HOME"] ?? join(homedir(), ".config"), "meridian", "credentials.json");
+  return join(process.env.XDG_CONFIG_HOME ?? join(homedir(), ".config"), "meridian", "credentials.json");
 }
 
 /** Undefined when nothing is kept. */
@@ -39,9 +39,13 @@ export function keepLogin(server: string, login: StoredLogin | undefined): void 
   else servers[server] = login;
   const current = login === undefined ? (old.current === server ? undefined : old.current) : server;
   mkdirSync(dirname(filePath()), { recursive: true, mode: 0o700 });
-  writeFileSync(filePath(), `${JSON.stringify({ format: 1, ...(current === undefined ? {} : { current }), servers }, null, 2)}\n`, {
-    mode: 0o600,
-  });
+  writeFileSync(
+    filePath(),
+    `${JSON.stringify({ format: 1, ...(current === undefined ? {} : { current }), servers }, null, 2)}\n`,
+    {
+      mode: 0o600,
+    },
+  );
 }
 
 function read(): CredentialFile {

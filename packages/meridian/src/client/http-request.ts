@@ -1,4 +1,4 @@
-import { type IncomingHttpHeaders, request as httpRequest } from "node:http";
+import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
 import { request as httpsRequest } from "node:https";
 
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
@@ -40,13 +40,19 @@ export function sendRequest(
           else chunks.push(chunk);
         });
         response.on("end", () =>
-          resolve({ status: response.statusCode ?? 0, headers: response.headers, text: Buffer.concat(chunks).toString("utf8") }),
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            text: Buffer.concat(chunks).toString("utf8"),
+          }),
         );
         response.on("error", reject);
       },
     );
     outgoing.on("timeout", () => outgoing.destroy(new Error(`no answer within ${options.timeoutMs} ms`)));
-    outgoing.on("error", (error: NodeJS.ErrnoException) => reject(new Error(`${url.origin} cannot be reached: ${error.code ?? error.message}`, { cause: error })));
+    outgoing.on("error", (error: NodeJS.ErrnoException) =>
+      reject(new Error(`${url.origin} cannot be reached: ${error.code ?? error.message}`, { cause: error })),
+    );
     outgoing.end(options.body);
   });
 }

@@ -30,6 +30,7 @@ export function parseImage(text: string): ImageReference {
   const first = rest.slice(0, Math.max(slash, 0));
   const isHost = /[.:]/.test(first) || first === "localhost";
   const repository = isHost ? rest.slice(slash + 1) : rest;
-  if (repository === "" || reference === "") throw usageError(`"${text}" is not an image: name:tag or name@digest is wanted`);
+  if (repository === "" || reference === "")
+    throw usageError(`"${text}" is not an image: name:tag or name@digest is wanted`);
   return { registry: isHost ? first : undefined, repository, reference };
 }

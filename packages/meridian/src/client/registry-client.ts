@@ -52,7 +52,8 @@ export function createRegistryClient(connection: Connection): RegistryClient {
         token = await fetchToken(connection, challenge);
         answer = await send(path, call);
       }
-      if (answer.status === 401 || answer.status === 403) throw failure(`${connection.server}: ${describeError(answer)}`);
+      if (answer.status === 401 || answer.status === 403)
+        throw failure(`${connection.server}: ${describeError(answer)}`);
       return answer;
     },
   };
@@ -60,7 +61,7 @@ export function createRegistryClient(connection: Connection): RegistryClient {
 
 function chooseConnection(options: ServerOptions): Connection {
   const named = options.server ?? currentServer();
-  const caFile = options.ca ?? process.env["MERIDIAN_CA"];
+  const caFile = options.ca ?? process.env.MERIDIAN_CA;
   if (named !== undefined) {
     const server = originOf(named);
     const login = storedLogin(server);
@@ -73,7 +74,8 @@ function chooseConnection(options: ServerOptions): Connection {
   }
   const run = runningCluster(options);
   const site = run.sites.find((one) => one.state === "running");
-  if (site === undefined) throw usageError("no site of the dev cluster runs: start one with `meridian site start <site>`");
+  if (site === undefined)
+    throw usageError("no site of the dev cluster runs: start one with `meridian site start <site>`");
   return { server: site.gateway, ...devCa(site.gateway, options), ...devLogin(site.gateway, options) };
 }
 
@@ -119,14 +121,19 @@ export function originOf(server: string): string {
 async function fetchToken(connection: Connection, challenge: string): Promise<string> {
   const parameter = (name: string): string | undefined => new RegExp(`[ ,]${name}="([^"]*)"`).exec(challenge)?.[1];
   const realm = parameter("realm");
-  if (!challenge.startsWith("Bearer ") || realm === undefined) throw failure(`${connection.server} asks for an unknown kind of login`);
+  if (!challenge.startsWith("Bearer ") || realm === undefined)
+    throw failure(`${connection.server} asks for an unknown kind of login`);
   const url = new URL(realm);
-  if (url.origin !== new URL(connection.server).origin) throw failure(`${connection.server} sends its login to another server (${url.origin})`);
+  if (url.origin !== new URL(connection.server).origin)
+    throw failure(`${connection.server} sends its login to another server (${url.origin})`);
   url.searchParams.set("service", parameter("service") ?? "");
   for (const scope of parameter("scope")?.split(" ") ?? []) url.searchParams.append("scope", scope);
   const { username, password, ca } = connection;
   const answer = await sendRequest(url, {
-    headers: username === undefined ? {} : { authorization: `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}` },
+    headers:
+      username === undefined
+        ? {}
+        : { authorization: `Basic ${Buffer.from(`${username}:${password}`).toString("base64")}` },
     ...(ca === undefined ? {} : { ca }),
     timeoutMs: 15_000,
   });

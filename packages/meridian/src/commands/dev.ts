@@ -1,6 +1,13 @@
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { AlreadyRunningError, type DevCluster, type DevOptions, PortTakenError, splitPair, startDevCluster } from "@meridian/dev";
+import {
+  AlreadyRunningError,
+  type DevCluster,
+  type DevOptions,
+  PortTakenError,
+  splitPair,
+  startDevCluster,
+} from "@meridian/dev";
 import { createLogger, createSystemClock, systemTimers } from "@meridian/runtime";
 import { parse } from "yaml";
 import type { CommonOptions } from "../command-line.ts";
@@ -60,13 +67,15 @@ async function startCluster(options: DevOptions, log: ReturnType<typeof createLo
     });
   } catch (error) {
     if (error instanceof CommandError) throw error;
-    if (error instanceof PortTakenError || error instanceof AlreadyRunningError) throw usageError(error.message, { cause: error });
+    if (error instanceof PortTakenError || error instanceof AlreadyRunningError)
+      throw usageError(error.message, { cause: error });
     throw usageError(error instanceof Error ? error.message : String(error), { cause: error });
   }
 }
 
 function announce(flags: DevFlags, options: DevOptions, cluster: DevCluster): void {
-  if (flags.json) return void process.stdout.write(`${JSON.stringify({ state: "ready", home: options.home })}\nready\n`);
+  if (flags.json)
+    return void process.stdout.write(`${JSON.stringify({ state: "ready", home: options.home })}\nready\n`);
   const first = cluster.plan.sites[0];
   const last = cluster.plan.sites.at(-1);
   if (first === undefined || last === undefined) return;
@@ -90,7 +99,9 @@ function announce(flags: DevFlags, options: DevOptions, cluster: DevCluster): vo
     "ready",
   ];
   if (options.anonymous !== "none") {
-    process.stderr.write(`WARNING: --anonymous ${options.anonymous}: anybody on this machine may ${options.anonymous === "admin" ? "do everything" : "pull"} without login\n`);
+    process.stderr.write(
+      `WARNING: --anonymous ${options.anonymous}: anybody on this machine may ${options.anonymous === "admin" ? "do everything" : "pull"} without login\n`,
+    );
   }
   process.stdout.write(`${lines.join("\n")}\n`);
 }
@@ -117,9 +128,11 @@ export function devOptions(flags: DevFlags): DevOptions {
   const sites = siteNames(flags.sites, problems);
   const rttMs = parseRtt(flags.rtt, sites, problems);
   const loopback = ["127.0.0.1", "::1", "localhost"].includes(flags.host);
-  if (flags.http && !loopback) problems.push("--http is for loopback addresses only: leave it out, or use --host 127.0.0.1");
+  if (flags.http && !loopback)
+    problems.push("--http is for loopback addresses only: leave it out, or use --host 127.0.0.1");
   if (flags.anonymous !== undefined && !loopback) problems.push("--anonymous is for loopback addresses only");
-  if (!flags.nats && (flags.blobNodes > 1 || flags.gateways > 1)) problems.push("--blob-nodes and --gateways above 1 need --nats");
+  if (!flags.nats && (flags.blobNodes > 1 || flags.gateways > 1))
+    problems.push("--blob-nodes and --gateways above 1 need --nats");
   const overlay = flags.config === undefined ? undefined : readOverlay(flags.config, problems);
   if (problems.length > 0) throw usageError(problems.join("\n"));
   return {
@@ -145,7 +158,9 @@ function siteNames(text: string, problems: string[]): string[] {
   const names = Number.isInteger(count) ? DEFAULT_SITES.slice(0, count) : text.split(",");
   const bad = names.filter((name) => !/^[a-z][a-z0-9-]{0,30}$/.test(name));
   if (names.length === 0 || bad.length > 0 || new Set(names).size !== names.length || count > DEFAULT_SITES.length) {
-    problems.push(`--sites ${text}: a number from 1 to ${DEFAULT_SITES.length}, or different names of a-z, 0-9 and dashes, are wanted`);
+    problems.push(
+      `--sites ${text}: a number from 1 to ${DEFAULT_SITES.length}, or different names of a-z, 0-9 and dashes, are wanted`,
+    );
   }
   return names;
 }

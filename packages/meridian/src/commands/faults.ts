@@ -15,39 +15,75 @@ export async function processFault(
   options: CommonOptions & { hold?: boolean },
 ): Promise<void> {
   const command: DevCommand =
-    verb === "kill" ? { command: "process-kill", process: name, hold: options.hold === true } : { command: `process-${verb}`, process: name };
-  const done = verb === "kill" ? `killed${options.hold ? ", stays down" : ", will be started again"}` : verb === "stop" ? "stopped" : "started";
+    verb === "kill"
+      ? { command: "process-kill", process: name, hold: options.hold === true }
+      : { command: `process-${verb}`, process: name };
+  const done =
+    verb === "kill"
+      ? `killed${options.hold ? ", stays down" : ", will be started again"}`
+      : verb === "stop"
+        ? "stopped"
+        : "started";
   print(options, await ask(command, options), `${name}: ${done}`);
 }
 
-export async function linkCut(pair: string, options: CommonOptions & { oneWay?: boolean; reset?: boolean }): Promise<void> {
-  const run = await ask({ command: "link-cut", pair, oneWay: options.oneWay === true, reset: options.reset === true }, options);
+export async function linkCut(
+  pair: string,
+  options: CommonOptions & { oneWay?: boolean; reset?: boolean },
+): Promise<void> {
+  const run = await ask(
+    { command: "link-cut", pair, oneWay: options.oneWay === true, reset: options.reset === true },
+    options,
+  );
   print(options, run, `link ${pair}: cut${options.oneWay ? ` (what ${pair.split("-")[0]} sends)` : ""}`);
 }
 
 export async function linkHeal(pair: string, options: CommonOptions & { oneWay?: boolean }): Promise<void> {
-  print(options, await ask({ command: "link-heal", pair, oneWay: options.oneWay === true }, options), `link ${pair}: up`);
+  print(
+    options,
+    await ask({ command: "link-heal", pair, oneWay: options.oneWay === true }, options),
+    `link ${pair}: up`,
+  );
 }
 
 export async function linkDelay(pair: string, ms: string, options: CommonOptions): Promise<void> {
   const rttMs = Number(ms);
-  if (ms.trim() === "" || !(rttMs >= 0 && rttMs <= 60_000)) throw usageError(`"${ms}" is not a round trip: milliseconds from 0 to 60000 are wanted`);
+  if (ms.trim() === "" || !(rttMs >= 0 && rttMs <= 60_000))
+    throw usageError(`"${ms}" is not a round trip: milliseconds from 0 to 60000 are wanted`);
   print(options, await ask({ command: "link-delay", pair, rttMs }, options), `link ${pair}: ${rttMs} ms round trip`);
 }
 
 export async function linkLimit(pair: string, rate: string, options: CommonOptions): Promise<void> {
   const bytesPerSecond = parseRate(rate);
-  const command: DevCommand = { command: "link-limit", pair, ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }) };
-  print(options, await ask(command, options), `link ${pair}: ${bytesPerSecond === undefined ? "no limit" : `${bytesPerSecond} bytes a second`}`);
+  const command: DevCommand = {
+    command: "link-limit",
+    pair,
+    ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
+  };
+  print(
+    options,
+    await ask(command, options),
+    `link ${pair}: ${bytesPerSecond === undefined ? "no limit" : `${bytesPerSecond} bytes a second`}`,
+  );
 }
 
 export async function clockSkew(site: string, ms: string, options: CommonOptions): Promise<void> {
-  if (!/^[+-]?\d{1,9}$/.test(ms)) throw usageError(`"${ms}" is not a shift: whole milliseconds such as +5000 are wanted`);
+  if (!/^[+-]?\d{1,9}$/.test(ms))
+    throw usageError(`"${ms}" is not a shift: whole milliseconds such as +5000 are wanted`);
   const offsetMs = Number(ms);
   print(options, await ask({ command: "clock-skew", site, offsetMs }, options), `clock of ${site}: ${offsetMs} ms off`);
 }
 
-const UNITS: Readonly<Record<string, number>> = { "": 1, B: 1, KB: 1e3, MB: 1e6, GB: 1e9, KIB: 1024, MIB: 1024 ** 2, GIB: 1024 ** 3 };
+const UNITS: Readonly<Record<string, number>> = {
+  "": 1,
+  B: 1,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  KIB: 1024,
+  MIB: 1024 ** 2,
+  GIB: 1024 ** 3,
+};
 
 /** Bytes a second of "20MB", "512KiB" …; undefined for "none". @throws CommandError (exit code 2) for anything else. */
 export function parseRate(text: string): number | undefined {

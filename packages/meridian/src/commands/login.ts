@@ -7,10 +7,13 @@ import { failure } from "../exit-status.ts";
 import { homeFolder, runningCluster } from "../home-folder.ts";
 import { readPassword } from "./password.ts";
 
-export async function runLogin(server: string, options: ServerOptions & { username: string; passwordStdin?: boolean }): Promise<void> {
+export async function runLogin(
+  server: string,
+  options: ServerOptions & { username: string; passwordStdin?: boolean },
+): Promise<void> {
   const origin = originOf(server);
   const password = await readPassword(options.passwordStdin === true);
-  const caPath = options.ca ?? process.env["MERIDIAN_CA"] ?? devCaPath(origin, options);
+  const caPath = options.ca ?? process.env.MERIDIAN_CA ?? devCaPath(origin, options);
   const client = createRegistryClient({
     server: origin,
     username: options.username,
@@ -20,7 +23,11 @@ export async function runLogin(server: string, options: ServerOptions & { userna
   const answer = await client.call("/v2/");
   if (answer.status !== 200) throw failure(`${origin}: ${describeError(answer)}`);
   keepLogin(origin, { username: options.username, password, ...(caPath === undefined ? {} : { ca: resolve(caPath) }) });
-  process.stdout.write(options.json ? `${JSON.stringify({ server: origin, username: options.username })}\n` : `Logged in to ${origin} as ${options.username}\n`);
+  process.stdout.write(
+    options.json
+      ? `${JSON.stringify({ server: origin, username: options.username })}\n`
+      : `Logged in to ${origin} as ${options.username}\n`,
+  );
 }
 
 export function runLogout(server: string): void {
@@ -30,7 +37,9 @@ export function runLogout(server: string): void {
 
 function devCaPath(origin: string, options: ServerOptions): string | undefined {
   try {
-    return runningCluster(options).sites.some((site) => site.gateway === origin) ? join(homeFolder(options), "ca.pem") : undefined;
+    return runningCluster(options).sites.some((site) => site.gateway === origin)
+      ? join(homeFolder(options), "ca.pem")
+      : undefined;
   } catch {
     return undefined;
   }

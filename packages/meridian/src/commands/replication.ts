@@ -18,24 +18,31 @@ interface SiteReceipt {
 /** How long one request waits at the gateway before the progress is shown and it is asked again. */
 const STEP_MS = 2_000;
 
-export async function runReplication(image: string, options: ServerOptions & { wait?: string; timeout: string }): Promise<void> {
+export async function runReplication(
+  image: string,
+  options: ServerOptions & { wait?: string; timeout: string },
+): Promise<void> {
   const { registry, repository, reference } = parseImage(image);
   const client = openRegistry(registry === undefined ? options : { ...options, server: options.server ?? registry });
   const timeoutMs = parseDuration(options.timeout);
   const wait = options.wait?.split(",").map((site) => site.trim());
-  if (wait?.some((site) => site === "")) throw usageError(`--wait ${options.wait}: site names separated by commas are wanted`);
+  if (wait?.some((site) => site === ""))
+    throw usageError(`--wait ${options.wait}: site names separated by commas are wanted`);
   const deadline = performance.now() + timeoutMs;
   const path = `/v2/${repository}/_meridian/replication/${reference}`;
   for (;;) {
     const left = Math.max(0, deadline - performance.now());
     const step = Math.min(left, STEP_MS);
-    const query = wait === undefined ? "" : `?wait=${wait.map(encodeURIComponent).join(",")}&timeout=${Math.round(step)}ms`;
+    const query =
+      wait === undefined ? "" : `?wait=${wait.map(encodeURIComponent).join(",")}&timeout=${Math.round(step)}ms`;
     const answer = await client.call(path + query, { timeoutMs: step + 15_000 });
     if (answer.status !== 200 && answer.status !== 504) throw failure(`${client.server}: ${describeError(answer)}`);
     const { sites } = JSON.parse(answer.text) as { sites: SiteReceipt[] };
     const done = wait === undefined || answer.status === 200;
     if (done || left <= step) {
-      process.stdout.write(options.json ? `${JSON.stringify({ image: `${repository}:${reference}`, sites })}\n` : showReceipts(sites));
+      process.stdout.write(
+        options.json ? `${JSON.stringify({ image: `${repository}:${reference}`, sites })}\n` : showReceipts(sites),
+      );
       if (!done) throw failure(`not complete within ${options.timeout} at ${missing(sites, wait ?? [])}`);
       return;
     }

@@ -13,7 +13,10 @@ export async function runServe(options: CommonOptions & { config: string; roles?
   await runService({
     log,
     drainTimeoutMs: config.drainTimeoutMs,
-    start: (signal) => openProcess(loaded, { roles: options.roles, log, signal }).catch((error: unknown) => rethrow(error, options.config)),
+    start: (signal) =>
+      openProcess(loaded, { roles: options.roles, log, signal }).catch((error: unknown) =>
+        rethrow(error, options.config),
+      ),
   });
 }
 
@@ -29,6 +32,7 @@ function stopWithSupervisor(): void {
 /** What an operator has to mend (an address in use, wrong roles) ends with exit code 2, like a bad configuration. */
 function rethrow(error: unknown, source: string): never {
   if (error instanceof CommandError) throw new ConfigError(source, error.message.split("\n"), { cause: error });
-  if (error instanceof Error && error.message.startsWith("cannot listen on ")) throw new ConfigError(source, [error.message], { cause: error });
+  if (error instanceof Error && error.message.startsWith("cannot listen on "))
+    throw new ConfigError(source, [error.message], { cause: error });
   throw error;
 }

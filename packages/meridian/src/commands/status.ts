@@ -30,10 +30,22 @@ export async function runStatus(options: ServerOptions): Promise<void> {
   const links = options.server === undefined ? runningCluster(options).links : [];
   if (options.json) process.stdout.write(`${JSON.stringify({ sites: lines, links })}\n`);
   else {
-    const rows = lines.map((line) => [line.site, line.gateway, line.state, line.policy?.revision ?? "-", describeSees(line), line.message ?? ""]);
+    const rows = lines.map((line) => [
+      line.site,
+      line.gateway,
+      line.state,
+      line.policy?.revision ?? "-",
+      describeSees(line),
+      line.message ?? "",
+    ]);
     process.stdout.write(formatTable(["SITE", "GATEWAY", "STATE", "POLICY", "SEES", ""], rows));
     if (links.length > 0) {
-      const linkRows = links.map((link) => [`${link.from} > ${link.to}`, link.state, `${link.rttMs} ms`, String(link.bytes)]);
+      const linkRows = links.map((link) => [
+        `${link.from} > ${link.to}`,
+        link.state,
+        `${link.rttMs} ms`,
+        String(link.bytes),
+      ]);
       process.stdout.write(`\n${formatTable(["LINK", "STATE", "RTT", "BYTES"], linkRows)}`);
     }
   }
@@ -41,7 +53,13 @@ export async function runStatus(options: ServerOptions): Promise<void> {
 }
 
 function describeSees(line: SiteLine): string {
-  return line.sees?.map((other) => `${other.site} ${other.state}${other.rttMs === undefined ? "" : ` ${other.rttMs.toFixed(1)} ms`}`).join(", ") ?? "";
+  return (
+    line.sees
+      ?.map(
+        (other) => `${other.site} ${other.state}${other.rttMs === undefined ? "" : ` ${other.rttMs.toFixed(1)} ms`}`,
+      )
+      .join(", ") ?? ""
+  );
 }
 
 async function serverStatus(options: ServerOptions): Promise<SiteLine> {
@@ -61,7 +79,12 @@ async function devStatus(options: ServerOptions): Promise<SiteLine[]> {
         await sendRequest(new URL("/livez", site.gateway), { ca, timeoutMs: 3_000 });
         return await serverStatus({ ...options, server: site.gateway });
       } catch (error) {
-        return { site: site.name, gateway: site.gateway, state: "unreachable", message: error instanceof Error ? error.message : String(error) };
+        return {
+          site: site.name,
+          gateway: site.gateway,
+          state: "unreachable",
+          message: error instanceof Error ? error.message : String(error),
+        };
       }
     }),
   );

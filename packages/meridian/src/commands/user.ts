@@ -15,36 +15,62 @@ export async function runUserList(options: ServerOptions): Promise<void> {
   const answer = await administer(openRegistry(options), "GET", "/_meridian/v1/users");
   const { users } = answer as { users: ListedUser[] };
   if (options.json) return void process.stdout.write(`${JSON.stringify(answer)}\n`);
-  const rows = users.map((user) => [user.name, user.disabled ? "disabled" : "active", user.grants.map(describeGrant).join(", ")]);
+  const rows = users.map((user) => [
+    user.name,
+    user.disabled ? "disabled" : "active",
+    user.grants.map(describeGrant).join(", "),
+  ]);
   process.stdout.write(formatTable(["NAME", "STATE", "GRANTS"], rows));
 }
 
 export async function runUserAdd(name: string, options: ServerOptions & { passwordStdin?: boolean }): Promise<void> {
   const generated = options.passwordStdin ? undefined : randomBytes(18).toString("base64url");
   const password = generated ?? (await readPassword(true));
-  const answer = await administer(openRegistry(options), "PUT", `/_meridian/v1/users/${encodeURIComponent(name)}`, { password });
-  if (options.json) process.stdout.write(`${JSON.stringify({ ...answer, ...(generated ? { password: generated } : {}) })}\n`);
-  else process.stdout.write(`user ${name} set (policy revision ${answer["revision"]})\n${generated ? `password: ${generated}\n` : ""}`);
+  const answer = await administer(openRegistry(options), "PUT", `/_meridian/v1/users/${encodeURIComponent(name)}`, {
+    password,
+  });
+  if (options.json)
+    process.stdout.write(`${JSON.stringify({ ...answer, ...(generated ? { password: generated } : {}) })}\n`);
+  else
+    process.stdout.write(
+      `user ${name} set (policy revision ${answer.revision})\n${generated ? `password: ${generated}\n` : ""}`,
+    );
 }
 
 export async function runUserRemove(name: string, options: ServerOptions): Promise<void> {
   const answer = await administer(openRegistry(options), "DELETE", `/_meridian/v1/users/${encodeURIComponent(name)}`);
-  process.stdout.write(options.json ? `${JSON.stringify(answer)}\n` : `user ${name} removed (policy revision ${answer["revision"]})\n`);
+  process.stdout.write(
+    options.json ? `${JSON.stringify(answer)}\n` : `user ${name} removed (policy revision ${answer.revision})\n`,
+  );
 }
 
-export async function runUserGrant(name: string, role: string, options: ServerOptions & { repository: string }): Promise<void> {
-  if (!["pull", "push", "admin", "none"].includes(role)) throw usageError(`"${role}" is not a role: pull, push, admin or none is wanted`);
+export async function runUserGrant(
+  name: string,
+  role: string,
+  options: ServerOptions & { repository: string },
+): Promise<void> {
+  if (!["pull", "push", "admin", "none"].includes(role))
+    throw usageError(`"${role}" is not a role: pull, push, admin or none is wanted`);
   const grant = { principal: name, repositoryPrefix: options.repository, role: role === "none" ? "" : role };
   const answer = await administer(openRegistry(options), "PUT", "/_meridian/v1/grants", grant);
   const where = options.repository === "" ? "every repository" : options.repository;
-  process.stdout.write(options.json ? `${JSON.stringify(answer)}\n` : `${name}: ${role} on ${where} (policy revision ${answer["revision"]})\n`);
+  process.stdout.write(
+    options.json
+      ? `${JSON.stringify(answer)}\n`
+      : `${name}: ${role} on ${where} (policy revision ${answer.revision})\n`,
+  );
 }
 
 function describeGrant(grant: ListedUser["grants"][number]): string {
   return `${grant.role} on ${grant.repositoryPrefix === "" ? "everything" : grant.repositoryPrefix}`;
 }
 
-async function administer(client: RegistryClient, method: string, path: string, json?: unknown): Promise<Record<string, unknown>> {
+async function administer(
+  client: RegistryClient,
+  method: string,
+  path: string,
+  json?: unknown,
+): Promise<Record<string, unknown>> {
   const answer = await client.call(path, { method, ...(json === undefined ? {} : { json }) });
   if (answer.status !== 200) throw failure(`${client.server}: ${describeError(answer)}`);
   return JSON.parse(answer.text) as Record<string, unknown>;

@@ -33,7 +33,9 @@ export function createHolderAnnouncer(parameters: {
     const batch = [...waiting].slice(0, MAX_BATCH);
     let delayMs = BATCH_DELAY_MS;
     try {
-      await catalog?.commit(batch.map(([digest, size]): Change => ({ kind: "blob-at-node", digest, node, size, state: "present" })));
+      await catalog?.commit(
+        batch.map(([digest, size]): Change => ({ kind: "blob-at-node", digest, node, size, state: "present" })),
+      );
       for (const [digest] of batch) waiting.delete(digest);
     } catch (error) {
       log.warn("fetched blobs could not be announced yet", { count: batch.length, error });

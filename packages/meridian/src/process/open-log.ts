@@ -18,7 +18,8 @@ export async function openLog(
       return await openOnce(config, inputs);
     } catch (error) {
       if (!isContentError(error, "unavailable")) throw error;
-      if (attempt % ATTEMPTS_PER_LINE === 0) inputs.log.warn("the site's log cannot be reached yet; trying again", { error });
+      if (attempt % ATTEMPTS_PER_LINE === 0)
+        inputs.log.warn("the site's log cannot be reached yet; trying again", { error });
       await inputs.timers.sleep(RETRY_MS, { signal: inputs.signal });
     }
   }

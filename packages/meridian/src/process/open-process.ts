@@ -16,11 +16,11 @@ import {
   type HealthCheck,
   type IdentifyPeer,
   type Logger,
+  type SystemClock,
   startAdminServer,
   startTelemetry,
   systemRandom,
   systemTimers,
-  type SystemClock,
   type TlsSource,
 } from "@meridian/runtime";
 import { openFilesystemStore, withSmallBlobCache } from "@meridian/storage";
@@ -31,6 +31,7 @@ import { createHolderAnnouncer } from "./announce-holders.ts";
 import { type ProcessIdentity, processIdentity } from "./identity.ts";
 import type { LoadedSite } from "./load-site.ts";
 import { openLog } from "./open-log.ts";
+import { createBlobReading } from "./read-blob.ts";
 
 const MIB = 1024 * 1024;
 /** Small blobs are served from memory up to this much. */
@@ -83,20 +84,39 @@ export async function openProcess(
   if (config.faults && config.faultSocket !== undefined) {
     stack.use(await startFaultHooks({ socket: config.faultSocket, clock: base.clock }));
   }
-  const health = createHealth({ checks: () => base.checks, timers, timeoutMs: HEALTH_TIMEOUT_MS, cacheMs: HEALTH_CACHE_MS });
+  const health = createHealth({
+    checks: () => base.checks,
+    timers,
+    timeoutMs: HEALTH_TIMEOUT_MS,
+    cacheMs: HEALTH_CACHE_MS,
+  });
   const { adminHost, adminPort, host, grpcPort } = config.listen;
-  stack.use(await startAdminServer({ host: adminHost, port: adminPort, health, metrics: () => telemetry.metricsText(), log }));
+  stack.use(
+    await startAdminServer({ host: adminHost, port: adminPort, health, metrics: () => telemetry.metricsText(), log }),
+  );
 
   const announcer = createHolderAnnouncer({ node: nodeName(topology), timers, log });
   if (roles.has(Role.blobNode)) await openBlobNode(base, announcer.stored, stack);
   const needsLog = roles.has(Role.gateway) || roles.has(Role.replicator) || roles.has(Role.auth);
   if (needsLog) {
-    const logs = stack.use(await openLog(config, { identity, secrets: loaded.secrets, clock: base.clock, timers, random, log, signal: options.signal }));
+    const logs = stack.use(
+      await openLog(config, {
+        identity,
+        secrets: loaded.secrets,
+        clock: base.clock,
+        timers,
+        random,
+        log,
+        signal: options.signal,
+      }),
+    );
     base.checks.push({ name: "log", check: (signal) => logs.probe(signal) });
-    const policy = roles.has(Role.gateway) || roles.has(Role.auth) ? stack.use(await openPolicyOf(base, logs)) : undefined;
+    const policy =
+      roles.has(Role.gateway) || roles.has(Role.auth) ? stack.use(await openPolicyOf(base, logs)) : undefined;
     if (policy !== undefined && roles.has(Role.auth)) await openAuth(base, policy, stack);
     // Services of this process that peers call while the catalog still opens have to be reachable before it waits.
-    const catalog = roles.has(Role.gateway) || roles.has(Role.replicator) ? await openCatalogOf(base, logs, stack) : undefined;
+    const catalog =
+      roles.has(Role.gateway) || roles.has(Role.replicator) ? await openCatalogOf(base, logs, stack) : undefined;
     if (catalog !== undefined) stack.use(announcer.announceTo(catalog));
     if (catalog !== undefined && roles.has(Role.replicator)) await openReplicator(base, logs, catalog, stack);
     if (catalog !== undefined && policy !== undefined && roles.has(Role.gateway)) {
@@ -110,7 +130,12 @@ export async function openProcess(
   return { [Symbol.asyncDispose]: () => opened.disposeAsync() };
 }
 
-function openFoundation(loaded: LoadedSite, identity: ProcessIdentity, log: Logger, stack: AsyncDisposableStack): Foundation {
+function openFoundation(
+  loaded: LoadedSite,
+  identity: ProcessIdentity,
+  log: Logger,
+  stack: AsyncDisposableStack,
+): Foundation {
   const clock = createSystemClock();
   const { topology } = identity;
   const tls = stack.use(fileTlsSource({ ...loaded.config.tls, timers, log }));
@@ -120,7 +145,9 @@ function openFoundation(loaded: LoadedSite, identity: ProcessIdentity, log: Logg
   const monitor = stack.use(createSiteMonitor({ peers, clock, timers, log }));
   const nodes = stack.use(
     createNodeDirectory({
-      nodes: topology.processes.flatMap((one) => (one.bytes === undefined ? [] : [{ node: nodeName(one), url: one.bytes }])),
+      nodes: topology.processes.flatMap((one) =>
+        one.bytes === undefined ? [] : [{ node: nodeName(one), url: one.bytes }],
+      ),
       tls,
       identify,
       log,
@@ -178,17 +205,12 @@ function policyHome(peers: Peers): PolicyLogClient | undefined {
 
 async function openAuth(base: Foundation, policy: Policy, stack: AsyncDisposableStack): Promise<void> {
   const { clock, log, rpc } = base;
+  const { config } = base.loaded;
   const auth = stack.use(
-    await startAuth(base.loaded.config.auth, {
-      topology: base.identity.topology,
-      dataDir: base.identity.folder("auth"),
-      policy,
-      rpc,
-      clock,
-      timers,
-      random,
-      log,
-    }),
+    await startAuth(
+      { ...config.auth, cluster: config.topology.cluster, dataDir: config.dataDir },
+      { policy, rpc, clock, timers, random, log },
+    ),
   );
   base.checks.push(...auth.checks);
 }
@@ -221,7 +243,12 @@ async function openCatalogOf(base: Foundation, logs: EventLogs, stack: AsyncDisp
   return catalog;
 }
 
-async function openReplicator(base: Foundation, logs: EventLogs, catalog: Catalog, stack: AsyncDisposableStack): Promise<void> {
+async function openReplicator(
+  base: Foundation,
+  logs: EventLogs,
+  catalog: Catalog,
+  stack: AsyncDisposableStack,
+): Promise<void> {
   const { clock, log, rpc, peers, monitor, nodes } = base;
   const replicator = stack.use(
     await startReplicator(base.loaded.config.replicator, {
@@ -231,7 +258,7 @@ async function openReplicator(base: Foundation, logs: EventLogs, catalog: Catalo
       logs,
       catalog,
       rpc,
-      bytesOf: (node) => nodes.bytesOf(node),
+      readBlob: createBlobReading({ topology: base.identity.topology, nodes }),
       clock,
       timers,
       random,
@@ -243,14 +270,23 @@ async function openReplicator(base: Foundation, logs: EventLogs, catalog: Catalo
 
 async function openGateway(
   base: Foundation,
-  inputs: { readonly catalog: Catalog; readonly policy: Policy; readonly health: Parameters<typeof startGateway>[1]["health"] },
+  inputs: {
+    readonly catalog: Catalog;
+    readonly policy: Policy;
+    readonly health: Parameters<typeof startGateway>[1]["health"];
+  },
   stack: AsyncDisposableStack,
 ): Promise<void> {
   const { clock, log, rpc, peers, monitor, nodes, loaded } = base;
   const { gateway: config } = loaded.config;
   if (config === undefined) return;
-  const verifier = stack.use(createTokenVerifier({ policy: inputs.policy, audience: base.identity.topology.cluster, clock }));
-  const tls = config.tls === undefined ? undefined : stack.use(fileTlsSource({ ...config.tls, ca: loaded.config.tls.ca, timers, log }));
+  const verifier = stack.use(
+    createTokenVerifier({ policy: inputs.policy, audience: base.identity.topology.cluster, clock }),
+  );
+  const tls =
+    config.tls === undefined
+      ? undefined
+      : stack.use(fileTlsSource({ ...config.tls, ca: loaded.config.tls.ca, timers, log }));
   const gateway = stack.use(
     await startGateway(config, {
       topology: base.identity.topology,

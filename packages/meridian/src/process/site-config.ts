@@ -55,7 +55,7 @@ export const siteConfigSchema = z
     gateway: gatewayConfigSchema.optional(),
     blobNode: blobNodeConfigSchema.omit({ bytes: true }).prefault({}),
     replicator: replicatorConfigSchema.prefault({}),
-    auth: authConfigSchema.prefault({}),
+    auth: authConfigSchema.omit({ cluster: true, dataDir: true }).prefault({}),
     telemetry: z
       .strictObject({
         /** OTLP/HTTP endpoint, e.g. http://collector:4318. Absent: no traces are exported. */
@@ -77,9 +77,12 @@ export const siteConfigSchema = z
     const own = value.topology.processes.find(
       (one) => one.site === value.topology.site && one.process === value.topology.process,
     );
-    const problem = (where: string[], message: string): void => void issues.push({ code: "custom", input: value, path: where, message });
-    if (own?.roles.includes("gateway") && value.gateway === undefined) problem(["gateway"], "the gateway role needs this section");
-    if (own?.roles.includes("blob-node") && value.listen.bytesPort === undefined) problem(["listen", "bytesPort"], "the blob-node role needs it");
+    const problem = (where: string[], message: string): void =>
+      void issues.push({ code: "custom", input: value, path: where, message });
+    if (own?.roles.includes("gateway") && value.gateway === undefined)
+      problem(["gateway"], "the gateway role needs this section");
+    if (own?.roles.includes("blob-node") && value.listen.bytesPort === undefined)
+      problem(["listen", "bytesPort"], "the blob-node role needs it");
     if (value.faults && value.faultSocket === undefined) problem(["faultSocket"], "faults: true needs it");
   });
 export type SiteConfig = z.infer<typeof siteConfigSchema>;
