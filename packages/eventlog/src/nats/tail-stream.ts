@@ -25,7 +25,7 @@ export async function* tailStream(options: {
 }): AsyncGenerator<TailBatch> {
   const { connected, sessions, after, place, timers, signal } = options;
   const { live, stream } = connected;
-  await using consumer = await createConsumer(connected, after);
+  using consumer = await createConsumer(connected, after);
   using pull = new PullSubscription({ live, stream, consumer: consumer.name, timers });
   const reading = new Reading(stream, connected.facts.compact, after, place);
   yield reading.batch([]);
@@ -79,7 +79,7 @@ class Reading {
 async function createConsumer(
   { live, stream }: ConnectedStream,
   after: number,
-): Promise<AsyncDisposable & { readonly name: string }> {
+): Promise<Disposable & { readonly name: string }> {
   try {
     const { name } = await live.jsm.consumers.add(stream, {
       ack_policy: AckPolicy.None,
@@ -91,12 +91,11 @@ async function createConsumer(
     });
     return {
       name,
-      [Symbol.asyncDispose]: async () => {
-        if (!live.lost.aborted) {
-          await live.jsm.consumers.delete(stream, name).catch(() => {
-            // The server removes it when it was idle for a while.
-          });
-        }
+      [Symbol.dispose]: () => {
+        // Not awaited: a server that hangs must not hold up the end of the tail.
+        live.jsm.consumers.delete(stream, name).catch(() => {
+          // The server removes it when it was idle for a while.
+        });
       },
     };
   } catch (error) {
