@@ -64,18 +64,40 @@ export interface CatalogReader {
   /** The live records (tag, manifest, link, blob at node) that make a digest visible: what a Lookup answers. */
   recordsFor(repository: string, digest: Digest): recordV1.Record[];
   /** What the whole of an image needs: the manifest itself, config, layers, children and theirs; foreign layers left out. `complete` is false when some manifest's references are not known yet. */
-  contents(repository: string, digest: Digest): { readonly blobs: ReadonlyArray<{ digest: Digest; size: number; manifest: boolean }>; readonly complete: boolean };
+  contents(
+    repository: string,
+    digest: Digest,
+  ): { readonly blobs: ReadonlyArray<{ digest: Digest; size: number; manifest: boolean }>; readonly complete: boolean };
   /** Folded positions as a `Meridian-Version` token (design.md P11). */
   version(): string;
 }
 
 /** One change, by key. The catalog adds clock, `prev` and `deleted`. */
 export type Change =
-  | { readonly kind: "tag"; readonly repository: string; readonly tag: string; readonly digest: Digest; readonly mediaType: string; readonly size: number; readonly who: string }
-  | { readonly kind: "manifest"; readonly repository: string; readonly digest: Digest; readonly value: recordV1.ManifestValue }
+  | {
+      readonly kind: "tag";
+      readonly repository: string;
+      readonly tag: string;
+      readonly digest: Digest;
+      readonly mediaType: string;
+      readonly size: number;
+      readonly who: string;
+    }
+  | {
+      readonly kind: "manifest";
+      readonly repository: string;
+      readonly digest: Digest;
+      readonly value: recordV1.ManifestValue;
+    }
   | { readonly kind: "link"; readonly repository: string; readonly digest: Digest; readonly size: number }
   | { readonly kind: "repository"; readonly repository: string; readonly who: string }
-  | { readonly kind: "blob-at-node"; readonly digest: Digest; readonly node: string; readonly size: number; readonly state: "present" | "draining" | "absent" }
+  | {
+      readonly kind: "blob-at-node";
+      readonly digest: Digest;
+      readonly node: string;
+      readonly size: number;
+      readonly state: "present" | "draining" | "absent";
+    }
   | { readonly kind: "delete-tag"; readonly repository: string; readonly tag: string; readonly who: string }
   | { readonly kind: "delete-manifest"; readonly repository: string; readonly digest: Digest; readonly who: string }
   | { readonly kind: "delete-link"; readonly repository: string; readonly digest: Digest };
@@ -101,9 +123,28 @@ export interface CatalogWriter {
 
 /** What changed in the view, for schedulers and caches. Delivered after the fold's transaction committed. */
 export type CatalogEvent =
-  | { readonly kind: "tag"; readonly repository: string; readonly tag: string; readonly digest: Digest | undefined; readonly origin: string }
-  | { readonly kind: "manifest"; readonly repository: string; readonly digest: Digest; readonly visible: boolean; readonly origin: string }
-  | { readonly kind: "link"; readonly repository: string; readonly digest: Digest; readonly size: number; readonly visible: boolean; readonly origin: string }
+  | {
+      readonly kind: "tag";
+      readonly repository: string;
+      readonly tag: string;
+      readonly digest: Digest | undefined;
+      readonly origin: string;
+    }
+  | {
+      readonly kind: "manifest";
+      readonly repository: string;
+      readonly digest: Digest;
+      readonly visible: boolean;
+      readonly origin: string;
+    }
+  | {
+      readonly kind: "link";
+      readonly repository: string;
+      readonly digest: Digest;
+      readonly size: number;
+      readonly visible: boolean;
+      readonly origin: string;
+    }
   | { readonly kind: "holder"; readonly digest: Digest; readonly node: string; readonly present: boolean };
 
 /** The catalog of one process: view, fold and writer. */

@@ -11,3 +11,8 @@ export type {
   TagCondition,
   TagView,
 } from "./catalog.ts";
+export { compareHlc, DEFAULT_MAX_SKEW_MS, hlcMs, hlcTime } from "./hlc.ts";
+export { decodeRecord, encodeRecord, isAlive, mergeRecords } from "./merge.ts";
+export { type CatalogOptions, type OpenCatalog, openCatalog } from "./open-catalog.ts";
+export { formatVersion, type Position, parseVersion, type VersionVector } from "./version-token.ts";
+export { fromWireDigest, toWireDigest } from "./wire-digest.ts";

@@ -1,0 +1,181 @@
+import { toBinary } from "@bufbuild/protobuf";
+import type { Cursor, EventLogs } from "@meridian/eventlog";
+import type { OrderedStore } from "@meridian/keyvalue";
+import type { Clock, Logger, Random, Timers } from "@meridian/runtime";
+import { recordV1 } from "@meridian/wire";
+import { BulletinExchange } from "./bulletin-exchange.ts";
+import type { Catalog, CatalogEvent, CatalogReader, Change, TagCondition } from "./catalog.ts";
+import { asContentError } from "./deadline.ts";
+import { Fold } from "./fold.ts";
+import { createLoneExchange, type FoldExchange } from "./fold-exchange.ts";
+import { createHlcClock, DEFAULT_MAX_SKEW_MS } from "./hlc.ts";
+import { requireRecord } from "./merge.ts";
+import { Outbox } from "./outbox.ts";
+import type { Position } from "./version-token.ts";
+import { View } from "./view.ts";
+import { Writer } from "./writer.ts";
+
+/** Settings of {@link openCatalog}. */
+export interface CatalogOptions {
+  readonly site: string;
+  /** The process: unique inside the site, the same after a restart, e.g. `gateway-1`. */
+  readonly writer: string;
+  /** True when the process answers reads: then the writers of the site wait until it shows their writes. */
+  readonly serving: boolean;
+  /** True when no other process of the site can exist, as with the embedded log: ready without listening for others. */
+  readonly alone?: boolean;
+  readonly logs: EventLogs;
+  /** Droppable: folded again from the logs when it is empty. Closed by its owner, after the catalog. */
+  readonly view: OrderedStore;
+  /** Never to be dropped: writes that the log may lack, and the clock's high-water. Closed by its owner, after the catalog. */
+  readonly outbox: OrderedStore;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly random: Random;
+  readonly log: Logger;
+  /** Records further ahead of the clock are held until their time comes, in milliseconds; 2 000 when absent. */
+  readonly maxSkewMs?: number;
+}
+
+/** A catalog with what only its own process asks of it. */
+export interface OpenCatalog extends Catalog {
+  /** A peer has durably copied this site's log up to the cursor: outbox entries up to there need not be kept. */
+  reportCopied(site: string, cursor: Cursor): void;
+  /** Looks for copies of peers' logs now, instead of within a second. */
+  lookForStreams(): Promise<void>;
+  /** Drops the view and folds all logs again. Resolves once begun; `ready` is true when it is done. */
+  rebuild(): Promise<void>;
+}
+
+/**
+ * Opens the catalog of a process and begins to fold. Resolves although the log is away: what was folded before is
+ * served, and {@link Catalog.ready} is false.
+ */
+export async function openCatalog(options: CatalogOptions): Promise<OpenCatalog> {
+  const { clock, logs, site, writer, maxSkewMs = DEFAULT_MAX_SKEW_MS } = options;
+  await using opened = new AsyncDisposableStack();
+  const outbox = opened.use(new Outbox({ store: options.outbox, clock }));
+  const hlc = opened.use(createHlcClock({ clock, site, writer, highWater: outbox.highWater(), maxSkewMs }));
+  const observe = (time: bigint): void => hlc.observe(time);
+  const view = opened.use(new View({ ...options, store: options.view, maxSkewMs, observe }));
+  await view.open();
+  const fold = opened.use(new Fold({ ...options, view }));
+  const exchange = opened.use(openExchange(options, view, fold));
+  const moving = view.positions.onMoved(() => exchange.moved());
+  opened.use(moving);
+  const catalogWriter = opened.use(new Writer({ ...options, logs, view, fold, exchange, outbox, hlc }));
+  await fold.start();
+  const parts = { site, view, fold, exchange, writer: catalogWriter };
+  return new FoldedCatalog(parts, opened.move());
+}
+
+function openExchange(options: CatalogOptions, view: View, fold: Fold): FoldExchange {
+  if (options.alone) {
+    return createLoneExchange();
+  }
+  const { logs, writer } = options;
+  const { positions } = view;
+  const caughtUp = (): boolean => fold.caughtUp;
+  return new BulletinExchange({ ...options, process: writer, bulletin: logs.bulletin, positions, caughtUp });
+}
+
+interface Parts {
+  readonly site: string;
+  readonly view: View;
+  readonly fold: Fold;
+  readonly exchange: FoldExchange;
+  readonly writer: Writer;
+}
+
+class FoldedCatalog implements OpenCatalog {
+  readonly #parts: Parts;
+  readonly #reader: CatalogReader;
+  readonly #opened: AsyncDisposableStack;
+
+  constructor(parts: Parts, opened: AsyncDisposableStack) {
+    this.#parts = parts;
+    this.#reader = parts.view.reader;
+    this.#opened = opened;
+  }
+
+  tag: CatalogReader["tag"] = (repository, tag) => this.#reader.tag(repository, tag);
+  manifest: CatalogReader["manifest"] = (repository, digest) => this.#reader.manifest(repository, digest);
+  blob: CatalogReader["blob"] = (repository, digest) => this.#reader.blob(repository, digest);
+  hasRepository: CatalogReader["hasRepository"] = (repository) => this.#reader.hasRepository(repository);
+  tags: CatalogReader["tags"] = (repository, page) => this.#reader.tags(repository, page);
+  repositories: CatalogReader["repositories"] = (page) => this.#reader.repositories(page);
+  referrers: CatalogReader["referrers"] = (repository, subject) => this.#reader.referrers(repository, subject);
+  tagsOf: CatalogReader["tagsOf"] = (repository, digest) => this.#reader.tagsOf(repository, digest);
+  referencedBy: CatalogReader["referencedBy"] = (repository, digest) => this.#reader.referencedBy(repository, digest);
+  holders: CatalogReader["holders"] = (digest) => this.#reader.holders(digest);
+  recordsFor: CatalogReader["recordsFor"] = (repository, digest) => this.#reader.recordsFor(repository, digest);
+  contents: CatalogReader["contents"] = (repository, digest) => this.#reader.contents(repository, digest);
+  version: CatalogReader["version"] = () => this.#reader.version();
+
+  get ready(): boolean {
+    return this.#parts.fold.caughtUp && this.#parts.exchange.confirmed;
+  }
+
+  commit(changes: readonly Change[], options?: { condition?: TagCondition; signal?: AbortSignal }): Promise<string> {
+    return this.#parts.writer.commit(changes, options);
+  }
+
+  async learn(records: readonly recordV1.Record[]): Promise<void> {
+    const checked = records.map(requireRecord);
+    await this.#parts.view.learn(checked).catch((error: unknown) => {
+      throw asContentError(error);
+    });
+  }
+
+  async learnManifest(
+    repository: string,
+    digest: Parameters<Catalog["learnManifest"]>[1],
+    value: recordV1.ManifestValue,
+  ): Promise<void> {
+    const bytes = toBinary(recordV1.ManifestValueSchema, value);
+    const origin = this.#parts.site;
+    await this.#parts.view.change((update) => update.learnManifest(repository, digest, bytes, origin));
+  }
+
+  subscribe(listener: (events: readonly CatalogEvent[]) => void): Disposable {
+    return this.#parts.view.subscribe(listener);
+  }
+
+  reached(version: string, signal: AbortSignal): Promise<void> {
+    return this.#parts.view.positions.reached(version, signal);
+  }
+
+  foldedPosition(origin: string): { readonly incarnation: string; readonly sequence: number } | undefined {
+    const { exchange, view } = this.#parts;
+    const own = view.positions.get(origin);
+    if (own === undefined) {
+      return undefined;
+    }
+    let sequence = own.sequence;
+    for (const other of exchange.othersFolded(origin)) {
+      sequence = Math.min(sequence, sequenceIn(own, other));
+    }
+    return { incarnation: own.incarnation.id, sequence };
+  }
+
+  reportCopied(_site: string, cursor: Cursor): void {
+    this.#parts.writer.keeper.copied(cursor);
+  }
+
+  lookForStreams(): Promise<void> {
+    return this.#parts.fold.poll();
+  }
+
+  rebuild(): Promise<void> {
+    return this.#parts.fold.rebuild();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#opened.disposeAsync();
+  }
+}
+
+/** How far another gateway is in the same life of the log; 0 when it reads another one. */
+function sequenceIn(own: Position, other: Position | undefined): number {
+  return other?.incarnation.id === own.incarnation.id ? other.sequence : 0;
+}

@@ -1,0 +1,195 @@
+import type { Cursor, EventLog, EventLogs, LogEntry, TailBatch } from "@meridian/eventlog";
+import { isContentError } from "@meridian/oci";
+import type { Clock, Logger, Timers } from "@meridian/runtime";
+import { subjectKind } from "./keys.ts";
+import { decodeRecord } from "./merge.ts";
+import type { StreamOrigin } from "./stream-origin.ts";
+import type { Position } from "./version-token.ts";
+import type { IncomingRecord, View } from "./view.ts";
+
+/** What a transaction of the fold should take, in milliseconds: no pull waits longer for the event loop. */
+const SLICE_MS = 8;
+const FIRST_SLICE = 200;
+const MIN_SLICE = 32;
+const MAX_SLICE = 5_000;
+const MIN_PAUSE_MS = 50;
+const MAX_PAUSE_MS = 1_000;
+
+export interface StreamFoldOptions {
+  readonly origin: StreamOrigin;
+  readonly logs: EventLogs;
+  readonly view: View;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly log: Logger;
+  /** Called each time the stream was opened, checked and read to the head it had then. */
+  readonly onCaughtUp: () => void;
+}
+
+/** Folds one stream into the view, from the stored cursor on, until told to stop. */
+export class StreamFold {
+  readonly #options: StreamFoldOptions;
+  #connected: EventLog | undefined;
+  #target = 0;
+  #atHead = false;
+  #caughtUp = false;
+  #slice = FIRST_SLICE;
+  #pauseMs = MIN_PAUSE_MS;
+
+  constructor(options: StreamFoldOptions) {
+    this.#options = options;
+  }
+
+  /** The stream while its tail runs. */
+  get connected(): EventLog | undefined {
+    return this.#connected;
+  }
+
+  /** True once everything was folded that was in the stream when it was first opened. */
+  get caughtUp(): boolean {
+    return this.#caughtUp;
+  }
+
+  /** Resolves when the signal aborts, or when the copy of a peer's log was dropped. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { log, origin, timers, view } = this.#options;
+    while (!signal.aborted) {
+      try {
+        if (!(await this.#exists())) {
+          return;
+        }
+        await this.#follow(signal);
+      } catch (error) {
+        if (signal.aborted) {
+          return;
+        }
+        if (this.#connected !== undefined || this.#pauseMs === MIN_PAUSE_MS) {
+          log.warn("lost the tail of a log: trying again", { stream: origin.stream, error });
+        }
+      } finally {
+        this.#connected = undefined;
+        view.positions.wake();
+      }
+      await timers.sleep(this.#pauseMs, { signal }).catch(() => {});
+      this.#pauseMs = Math.min(this.#pauseMs * 2, MAX_PAUSE_MS);
+    }
+  }
+
+  /** Opening would make a stream that is not there: only the own one may be made. */
+  async #exists(): Promise<boolean> {
+    const { logs, origin } = this.#options;
+    return origin.own || (await logs.streams()).includes(origin.stream);
+  }
+
+  async #follow(signal: AbortSignal): Promise<void> {
+    const { logs, origin, view } = this.#options;
+    const stream = await logs.open(origin.stream);
+    const from = await this.#resume(stream);
+    this.#atHead = false;
+    for await (const batch of stream.tail(from ?? 0, { signal })) {
+      this.#connected = stream;
+      this.#pauseMs = MIN_PAUSE_MS;
+      await this.#take(stream, batch);
+      this.#reached(batch);
+      if (signal.aborted) {
+        return;
+      }
+    }
+    view.positions.wake();
+  }
+
+  /** The place to go on from; undefined to read all. */
+  async #resume(stream: EventLog): Promise<Cursor | undefined> {
+    const { log, origin, view } = this.#options;
+    const cursor = view.cursor(origin)?.cursor;
+    const check = await stream.check(cursor);
+    this.#target = check.head;
+    if (check.ok) {
+      return cursor;
+    }
+    log.warn("a log is not the one that was folded: reading it again from its start", {
+      stream: origin.stream,
+      reason: check.reason,
+    });
+    await view.restart(origin);
+    return undefined;
+  }
+
+  #reached({ entries }: TailBatch): void {
+    const { origin, view, onCaughtUp } = this.#options;
+    const folded = view.cursor(origin)?.cursor.sequence ?? 0;
+    if (this.#atHead || (folded < this.#target && entries.length > 0)) {
+      return;
+    }
+    this.#atHead = true;
+    this.#caughtUp = true;
+    view.positions.wake();
+    onCaughtUp();
+  }
+
+  /** Folds a batch in slices; the cursor moves with the last one, so that what a crash repeats is a batch. */
+  async #take(stream: EventLog, { entries, cursor }: TailBatch): Promise<void> {
+    const { clock, origin, timers, view } = this.#options;
+    const last = entries.at(-1);
+    const known = view.cursor(origin);
+    const end = cursor ?? (last === undefined ? undefined : await stream.cursorAt(last.sequence));
+    if (end === undefined || (last === undefined && known !== undefined && end.sequence <= known.cursor.sequence)) {
+      return;
+    }
+    const reached = this.#position(entries, end) ?? known?.reached;
+    for (let start = 0; ; ) {
+      const begun = clock.monotonic();
+      const slice = entries.slice(start, start + this.#slice);
+      start += slice.length;
+      const done = start >= entries.length;
+      await view.fold(origin, this.#decode(slice), done ? { cursor: end, reached } : undefined);
+      this.#adapt(slice.length, clock.monotonic() - begun);
+      if (done) {
+        return;
+      }
+      await timers.sleep(0);
+    }
+  }
+
+  #adapt(records: number, tookMs: number): void {
+    if (records === this.#slice && tookMs > 0) {
+      const wanted = Math.round((records * SLICE_MS) / tookMs);
+      this.#slice = Math.min(Math.max(wanted, MIN_SLICE, records >> 1), records * 2, MAX_SLICE);
+    }
+  }
+
+  /** Where the last register among the entries stands in its origin's log; sessions and history count for nothing, for a peer may never get them. */
+  #position(entries: readonly LogEntry[], { incarnation }: Cursor): Position | undefined {
+    const last = entries.findLast(({ subject }) => isFolded(subject));
+    if (last === undefined) {
+      return undefined;
+    }
+    return this.#options.origin.own
+      ? { incarnation, sequence: last.sequence }
+      : last.origin && { incarnation: last.origin.incarnation, sequence: last.origin.sequence };
+  }
+
+  #decode(entries: readonly LogEntry[]): IncomingRecord[] {
+    const records: IncomingRecord[] = [];
+    for (const { subject, payload, sequence, origin } of entries) {
+      if (!isFolded(subject)) {
+        continue;
+      }
+      try {
+        records.push({ record: decodeRecord(payload), sequence, originSequence: origin?.sequence ?? sequence });
+      } catch (error) {
+        if (!isContentError(error, "invalid")) {
+          throw error;
+        }
+        this.#options.log.error("left out an entry that is no record", { subject, sequence, error });
+      }
+    }
+    return records;
+  }
+}
+
+/** True for the registers that views hold: not for the history, not for sessions, not for kinds of later versions. */
+function isFolded(subject: string): boolean {
+  const kind = subjectKind(subject);
+  return kind !== undefined && kind !== "history";
+}

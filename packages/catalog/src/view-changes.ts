@@ -1,0 +1,24 @@
+import type { recordV1 } from "@meridian/wire";
+import type { CatalogEvent } from "./catalog.ts";
+
+/** Two puts of one tag of which neither writer had seen the other: the later wins. */
+export interface TagConflict {
+  readonly repository: string;
+  readonly tag: string;
+  readonly winner: recordV1.Hlc;
+  readonly loser: recordV1.Hlc;
+}
+
+/** What one transaction changed; to be told once it is committed. */
+export interface ViewChanges {
+  readonly events: CatalogEvent[];
+  /** Keys of the read cache. */
+  readonly tags: Set<string>;
+  readonly digests: Set<string>;
+  readonly holders: Set<string>;
+  readonly conflicts: TagConflict[];
+}
+
+export function noChanges(): ViewChanges {
+  return { events: [], tags: new Set(), digests: new Set(), holders: new Set(), conflicts: [] };
+}

@@ -1,0 +1,300 @@
+import type { OrderedStore, OrderedTransaction } from "@meridian/keyvalue";
+import { isContentError } from "@meridian/oci";
+import type { Clock, Logger, Timers } from "@meridian/runtime";
+import type { recordV1 } from "@meridian/wire";
+import type { CatalogEvent } from "./catalog.ts";
+import { cursorKey, encodeFoldCursor, type FoldCursor, readFoldCursor } from "./fold-cursor.ts";
+import { type HeldRecord, heldRecords, holdRecord, horizon } from "./held-records.ts";
+import { hlcMs } from "./hlc.ts";
+import { registerName } from "./keys.ts";
+import { decodeRecord, latestTime } from "./merge.ts";
+import { Positions } from "./positions.ts";
+import { ANSWERS, originOf, type StreamOrigin } from "./stream-origin.ts";
+import type { Position } from "./version-token.ts";
+import type { ViewChanges } from "./view-changes.ts";
+import { decodeRegisterRow, encodeRegisterRow, FORMAT_KEY, REGISTERS, textOf, VIEW_FORMAT } from "./view-layout.ts";
+import { ViewReader } from "./view-reader.ts";
+import { ViewUpdate } from "./view-update.ts";
+
+/** A record on its way into the view. */
+export interface IncomingRecord {
+  readonly record: recordV1.Record;
+  /** In the stream. */
+  readonly sequence: number;
+  /** In the log of the stream's origin. */
+  readonly originSequence: number;
+}
+
+const ZEROED_AT_ONCE = 2_000;
+
+export interface ViewOptions {
+  readonly site: string;
+  readonly store: OrderedStore;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly log: Logger;
+  readonly maxSkewMs: number;
+  /** Told of each reading that is not from the future. */
+  readonly observe: (time: bigint) => void;
+}
+
+/** The folded view of one process: every write to its store goes through here, and every event comes from here. */
+export class View implements Disposable {
+  readonly positions = new Positions();
+  readonly reader: ViewReader;
+  readonly store: OrderedStore;
+  readonly #options: ViewOptions;
+  readonly #listeners = new Set<(events: readonly CatalogEvent[]) => void>();
+  readonly #cursors = new Map<string, FoldCursor>();
+  #held: HeldRecord[] = [];
+  #timer: Disposable | undefined;
+  #disposed = false;
+
+  constructor(options: ViewOptions) {
+    this.#options = options;
+    this.store = options.store;
+    this.reader = new ViewReader(options.store, this.positions);
+  }
+
+  /** Drops a view of another format: it is folded again. */
+  async open(): Promise<void> {
+    const format = this.store.get(FORMAT_KEY);
+    if (format === undefined || textOf(format) !== VIEW_FORMAT) {
+      await this.clear();
+    }
+    this.#heldChanged();
+  }
+
+  /** Drops everything; the fold then begins again. */
+  async clear(): Promise<void> {
+    await this.store.clear();
+    await this.store.transaction((tx) => tx.put(FORMAT_KEY, Buffer.from(VIEW_FORMAT)));
+    this.#cursors.clear();
+    this.reader.forgetAll();
+    this.#heldChanged();
+  }
+
+  /** Where the fold of a stream stands; undefined before its first batch. */
+  cursor(origin: StreamOrigin): FoldCursor | undefined {
+    const known = this.#cursors.get(origin.stream);
+    if (known !== undefined) {
+      return known;
+    }
+    const stored = readFoldCursor(this.store, origin.stream);
+    if (stored !== undefined) {
+      this.#moved(origin, stored);
+    }
+    return stored;
+  }
+
+  /** Merges a stream's records, and moves its cursor with them in one transaction when it is given. */
+  async fold(origin: StreamOrigin, records: readonly IncomingRecord[], cursor?: FoldCursor): Promise<void> {
+    const limit = this.#horizon();
+    const held = await this.#update((update, tx) => {
+      const ahead = records.filter((incoming) => !this.#applyOrHold(update, tx, { origin, incoming, limit }));
+      if (cursor !== undefined) {
+        tx.put(cursorKey(origin.stream), encodeFoldCursor(cursor));
+      }
+      return ahead;
+    });
+    if (held.length > 0) {
+      this.#warnHeld(origin, held);
+      this.#heldChanged();
+    }
+    if (cursor !== undefined) {
+      this.#moved(origin, cursor);
+    }
+  }
+
+  /** Merges what other members answered with. */
+  learn(records: readonly recordV1.Record[]): Promise<void> {
+    return this.fold(
+      ANSWERS,
+      records.map((record) => ({ record, sequence: 0, originSequence: 0 })),
+    );
+  }
+
+  /** Runs a change of the view that is no record of a stream. */
+  async change(run: (update: ViewUpdate) => void): Promise<void> {
+    await this.#update(run);
+  }
+
+  /** Starts a stream over: its cursor and held records go, what is merged stays. Sequences of the own log mean nothing any more. */
+  async restart(origin: StreamOrigin): Promise<void> {
+    if (origin.own) {
+      await this.#zeroSequences();
+    }
+    const held = this.#held.filter(({ stream }) => stream === origin.stream);
+    await this.store.transaction((tx) => {
+      tx.delete(cursorKey(origin.stream));
+      for (const { key } of held) {
+        tx.delete(key);
+      }
+    });
+    this.#cursors.delete(origin.stream);
+    this.positions.set(origin.site, undefined);
+    this.#heldChanged();
+  }
+
+  /** Calls `listener` with the events of each transaction until disposed. */
+  subscribe(listener: (events: readonly CatalogEvent[]) => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  [Symbol.dispose](): void {
+    this.#disposed = true;
+    this.#timer?.[Symbol.dispose]();
+    this.#listeners.clear();
+  }
+
+  #horizon(): bigint {
+    return horizon(this.#options.clock.now(), this.#options.maxSkewMs);
+  }
+
+  /** False when the record is from the future, and is held. */
+  #applyOrHold(
+    update: ViewUpdate,
+    tx: OrderedTransaction,
+    { origin, incoming, limit }: { origin: StreamOrigin; incoming: IncomingRecord; limit: bigint },
+  ): boolean {
+    const { record, sequence, originSequence } = incoming;
+    const time = latestTime(record);
+    if (time > limit) {
+      const register = registerName(record.key)?.parts.join(" ") ?? "";
+      holdRecord(tx, { time, stream: origin.stream, sequence, originSequence, register, record });
+      return false;
+    }
+    this.#options.observe(time);
+    this.#apply(update, origin, incoming);
+    return true;
+  }
+
+  #apply(update: ViewUpdate, { own, site }: StreamOrigin, { record, sequence }: IncomingRecord): void {
+    try {
+      update.apply(record, own ? { ownSequence: sequence, origin: site } : { origin: site });
+    } catch (error) {
+      if (!isContentError(error, "invalid")) {
+        throw error;
+      }
+      this.#options.log.error("left out a malformed record", { origin: site, sequence, error });
+    }
+  }
+
+  async #update<T>(run: (update: ViewUpdate, tx: OrderedTransaction) => T): Promise<T> {
+    const { result, changes } = await this.store.transaction((tx) => {
+      const update = new ViewUpdate(tx);
+      const outcome = run(update, tx);
+      update.finish();
+      return { result: outcome, changes: update.changes };
+    });
+    this.#committed(changes);
+    return result;
+  }
+
+  #committed(changes: ViewChanges): void {
+    this.reader.forget(changes);
+    for (const { repository, tag, winner, loser } of changes.conflicts) {
+      const fields = { repository, tag, winner: winner.site, loser: loser.site };
+      this.#options.log.warn("two sites wrote one tag without seeing each other: the later write wins", fields);
+    }
+    if (changes.events.length === 0) {
+      return;
+    }
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener(changes.events);
+      } catch (error) {
+        this.#options.log.error("a listener of the catalog failed", { error });
+      }
+    }
+  }
+
+  #moved(origin: StreamOrigin, cursor: FoldCursor): void {
+    this.#cursors.set(origin.stream, cursor);
+    this.#show(origin, cursor);
+    this.positions.wake();
+  }
+
+  /** What is held stops the position that others are told. */
+  #show({ stream, site }: StreamOrigin, { reached }: FoldCursor): void {
+    let position: Position | undefined = reached;
+    for (const held of this.#held) {
+      if (held.stream === stream && position !== undefined && held.originSequence <= position.sequence) {
+        position = { ...position, sequence: held.originSequence - 1 };
+      }
+    }
+    this.positions.set(site, position);
+  }
+
+  #heldChanged(): void {
+    this.#held = heldRecords(this.store);
+    for (const [stream, cursor] of this.#cursors) {
+      const origin = originOf(stream, this.#options.site);
+      if (origin !== undefined) {
+        this.#show(origin, cursor);
+      }
+    }
+    this.#timer?.[Symbol.dispose]();
+    const next = this.#held[0];
+    if (next !== undefined && !this.#disposed) {
+      const { clock, maxSkewMs, timers } = this.#options;
+      // At least once a second: the clock may be put right meanwhile.
+      const ms = Math.min(Math.max(hlcMs(next.time) + 1 - maxSkewMs - clock.now(), 1), 1_000);
+      this.#timer = timers.after(ms, () => void this.#release());
+    }
+  }
+
+  /** Folds the held records whose time has come. */
+  async #release(): Promise<void> {
+    try {
+      const due = this.#held.filter(({ time }) => time <= this.#horizon());
+      await this.#update((update, tx) => {
+        for (const held of due) {
+          this.#releaseOne(update, tx, held);
+        }
+      });
+    } catch (error) {
+      this.#options.log.error("held records could not be folded", { error });
+    }
+    this.#heldChanged();
+    this.positions.wake();
+  }
+
+  #releaseOne(update: ViewUpdate, tx: OrderedTransaction, held: HeldRecord): void {
+    const bytes = tx.get(held.key);
+    const origin = originOf(held.stream, this.#options.site);
+    if (bytes === undefined || origin === undefined) {
+      return;
+    }
+    this.#options.observe(held.time);
+    this.#apply(update, origin, { record: decodeRecord(bytes), ...held });
+    tx.delete(held.key);
+  }
+
+  #warnHeld({ site }: StreamOrigin, held: readonly IncomingRecord[]): void {
+    const now = this.#options.clock.now();
+    const aheadMs = Math.max(...held.map(({ record }) => hlcMs(latestTime(record)) - now));
+    const fields = { origin: site, records: held.length, aheadMs };
+    this.#options.log.warn("records from the future are held: a clock is wrong", fields);
+  }
+
+  async #zeroSequences(): Promise<void> {
+    let start: string = REGISTERS.start;
+    for (;;) {
+      const from = start;
+      const last = await this.store.transaction((tx) => {
+        let seen: string | undefined;
+        for (const [key, row] of tx.range({ start: from, end: REGISTERS.end, limit: ZEROED_AT_ONCE })) {
+          tx.put(key, encodeRegisterRow({ ...decodeRegisterRow(row), sequence: 0 }));
+          seen = key;
+        }
+        return seen;
+      });
+      if (last === undefined) {
+        return;
+      }
+      start = `${last}\0`;
+    }
+  }
+}
