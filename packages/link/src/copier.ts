@@ -21,6 +21,8 @@ export interface CopierOptions {
   readonly relays?: () => readonly TailSource[];
   /** What every live gateway of this site has folded of the origin. Default: not reported. */
   readonly folded?: () => FoldedPosition | undefined;
+  /** Called when the copy's stream has come to be: with the first entry ever, and after it was thrown away. */
+  readonly onCreated?: () => void;
   readonly timers: Timers;
   readonly clock: Clock;
   readonly random: Random;
@@ -202,6 +204,7 @@ class RunningCopier implements Copier {
         this.#backOff.reset();
       },
       copied: (cursor: Cursor) => {
+        if (this.#copied === undefined) this.#options.onCreated?.();
         this.#copied = cursor;
       },
       restarted: (reason: string) => {

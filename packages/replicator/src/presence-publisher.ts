@@ -2,8 +2,8 @@ import type { Catalog, Change } from "@meridian/catalog";
 import type { Digest } from "@meridian/oci";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 
-/** Blobs that landed within this time are published together, in milliseconds. */
-const GATHER_MS = 20;
+/** Blobs that landed within this time are published together, in milliseconds; long enough for a node to say so itself. */
+const GATHER_MS = 60;
 const MAX_CHANGES = 256;
 const RETRY_MS = 1_000;
 

@@ -10,7 +10,7 @@ export interface RecordLinksOptions {
   readonly peers: Peers;
   readonly monitor: SiteMonitor;
   readonly logs: EventLogs;
-  readonly catalog: Pick<Catalog, "foldedPosition">;
+  readonly catalog: Pick<Catalog, "foldedPosition"> & Partial<StreamFinder>;
   readonly rpc: RpcServer;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -19,6 +19,11 @@ export interface RecordLinksOptions {
   readonly relayAfterMs: number;
   /** Called with what a peer says that it holds of this site's own log. */
   readonly onReport: (site: string, report: ReaderReport) => void;
+}
+
+/** A catalog that can be told that a copy has come to be, instead of finding it itself. */
+export interface StreamFinder {
+  lookForStreams(): Promise<void>;
 }
 
 /** One copier per peer, and the LogTail service for theirs. */
@@ -71,6 +76,8 @@ export class RecordLinks implements AsyncDisposable {
           const client = site === origin ? undefined : this.#client(site);
           return client === undefined ? [] : [{ site, client }];
         }),
+      onCreated: () =>
+        void catalog.lookForStreams?.().catch((error: unknown) => log.debug("no look for streams", { error })),
       folded: () => catalog.foldedPosition(origin),
       relayAfterMs,
       clock,
