@@ -1,0 +1,175 @@
+import type { Action, Decider, Decision, Principal, Resource, TokenClaims, TokenVerifier } from "@meridian/policy";
+import type { ClientOrigin } from "./client-origin.ts";
+import type { Exchange, HeaderList } from "./exchange.ts";
+import { Refusal, unavailable } from "./refusal.ts";
+import { step } from "./tracing.ts";
+
+/** What a request needs to be allowed. */
+export interface Need {
+  readonly resource: Resource;
+  readonly action: Action;
+}
+
+/** Who may do what, asked at every request. */
+export interface Access {
+  /**
+   * The principal of the request, once token and policy allow all needs. Synchronous for a token seen before.
+   * @throws Refusal 401 with the challenge that names all scopes, 403 naming the policy that forbids, 503 when the policy is too old to decide by.
+   */
+  admit(exchange: Exchange, ...needs: readonly Need[]): Principal | Promise<Principal>;
+  /** Like {@link Access.admit} for the registry as such: any valid token will do, and only a dev cluster lets in without. */
+  admitAny(exchange: Exchange): Principal | Promise<Principal>;
+  /** What the policy alone says. */
+  decide(exchange: Exchange, principal: Principal, need: Need): Decision;
+}
+
+/** What {@link createAccess} needs. */
+export interface AccessOptions {
+  readonly anonymous: "none" | "pull" | "admin";
+  readonly maxPolicyAgeMs: number;
+  readonly cluster: string;
+  readonly site: string;
+  readonly decider: Decider;
+  readonly verifier: TokenVerifier;
+  readonly clients: ClientOrigin;
+}
+
+const NOBODY: Principal = { name: undefined };
+const SUPERUSER: Principal = { name: undefined, superuser: true };
+
+/** A need on a repository. */
+export function repositoryNeed(name: string, action: Action): Need {
+  return { resource: { kind: "repository", name }, action };
+}
+
+/** A request's credentials: absent, or a token's content. */
+type Credentials = TokenClaims | undefined;
+
+export function createAccess(options: AccessOptions): Access {
+  const { anonymous, verifier, decider } = options;
+  const challenge = createChallenge(options);
+
+  const decide = (exchange: Exchange, principal: Principal, { resource, action }: Need): Decision => {
+    if (decider.ageMs() > options.maxPolicyAgeMs) {
+      throw unavailable("this site has been cut off from the policy for too long to decide by it", {
+        headers: ["Meridian-Policy-Revision", decider.revision],
+      });
+    }
+    return decider.decide(principal, action, resource, {
+      site: options.site,
+      clientAddress: options.clients.address(exchange),
+    });
+  };
+
+  const credentialsOf = (exchange: Exchange): Credentials | Promise<Credentials> => {
+    const header = exchange.header("authorization");
+    if (header === undefined) return undefined;
+    const token = bearerToken(header);
+    if (token === undefined) throw challenge(exchange, [], undefined);
+    const claims = verifier.verify(token);
+    if (claims instanceof Promise) return claims.then((checked) => checked ?? refuseToken(exchange));
+    return claims ?? refuseToken(exchange);
+  };
+
+  const refuseToken = (exchange: Exchange): never => {
+    throw challenge(exchange, [], "invalid_token");
+  };
+
+  const judge = (exchange: Exchange, claims: Credentials, needs: readonly Need[]): Principal => {
+    const principal = claims?.principal ?? NOBODY;
+    for (const need of needs) {
+      if (anonymous === "pull" && need.action === "pull") continue;
+      if (claims === undefined) throw challenge(exchange, needs, undefined);
+      const decision = decide(exchange, principal, need);
+      if (!decision.allow && principal.name !== undefined) throw forbidden(need, decision);
+      if (!decision.allow || !covers(claims, need)) throw challenge(exchange, needs, "insufficient_scope");
+    }
+    return principal;
+  };
+
+  const whenKnown = (exchange: Exchange, then: (claims: Credentials) => Principal): Principal | Promise<Principal> => {
+    const claims = exchange.traced
+      ? step(exchange, "auth.verify", () => credentialsOf(exchange))
+      : credentialsOf(exchange);
+    return claims instanceof Promise ? claims.then(then) : then(claims);
+  };
+
+  return {
+    admit(exchange, ...needs) {
+      if (anonymous === "admin") return SUPERUSER;
+      return whenKnown(exchange, (claims) =>
+        exchange.traced
+          ? step(exchange, "policy.decide", () => judge(exchange, claims, needs))
+          : judge(exchange, claims, needs),
+      );
+    },
+    admitAny(exchange) {
+      if (anonymous === "admin") return SUPERUSER;
+      return whenKnown(exchange, (claims) => {
+        if (claims === undefined) throw challenge(exchange, [], undefined);
+        return claims.principal;
+      });
+    },
+    decide(exchange, principal, need) {
+      if (anonymous === "pull" && need.action === "pull") {
+        return { allow: true, policyId: "anonymous-pull", revision: decider.revision };
+      }
+      return decide(exchange, principal, need);
+    },
+  };
+}
+
+/** The token of a Bearer header (RFC 6750 §2.1); undefined for any other scheme. */
+function bearerToken(header: string): string | undefined {
+  if (header.startsWith("Bearer ") || header.slice(0, 7).toLowerCase() === "bearer ") return header.slice(7).trim();
+  return undefined;
+}
+
+function covers(claims: TokenClaims, { resource, action }: Need): boolean {
+  const granted = claims.scopes.get(resource.kind === "repository" ? resource.name : "registry:catalog");
+  return granted !== undefined && (granted.has(action) || granted.has("*"));
+}
+
+function forbidden({ resource, action }: Need, decision: Decision): Refusal {
+  const on = resource.kind === "repository" ? `repository ${resource.name}` : "this registry";
+  return new Refusal("DENIED", `the policy does not allow ${action} on ${on}`, {
+    detail: { action, policyId: decision.policyId, policyRevision: decision.revision },
+    headers: ["Meridian-Policy-Revision", decision.revision],
+  });
+}
+
+type ChallengeError = "invalid_token" | "insufficient_scope";
+type Challenge = (exchange: Exchange, needs: readonly Need[], error: ChallengeError | undefined) => Refusal;
+
+const MESSAGES: Readonly<Record<ChallengeError, string>> = {
+  invalid_token: "the token is not valid, or not any more: get a new one",
+  insufficient_scope: "the token does not carry what this request needs",
+};
+
+/** Makes the 401 that sends a client to the token endpoint of the very address that it uses (RFC 6750 §3). */
+function createChallenge({ cluster, clients, decider }: AccessOptions): Challenge {
+  return (exchange, needs, error) => {
+    const scope = scopesOf(needs);
+    const parts = [`realm="${clients.origin(exchange)}/token"`, `service="${cluster}"`];
+    if (scope !== "") parts.push(`scope="${scope}"`);
+    if (error !== undefined) parts.push(`error="${error}"`);
+    const headers: HeaderList = [
+      "WWW-Authenticate",
+      `Bearer ${parts.join(",")}`,
+      "Meridian-Policy-Revision",
+      decider.revision,
+    ];
+    const message = error === undefined ? "log in first" : MESSAGES[error];
+    return new Refusal("UNAUTHORIZED", message, { headers, detail: { scope, policyRevision: decider.revision } });
+  };
+}
+
+/** Scopes in the token protocol's words; a push asks for pull too, as every client does. */
+function scopesOf(needs: readonly Need[]): string {
+  return needs
+    .map(({ resource, action }) => {
+      if (resource.kind === "registry") return "registry:catalog:*";
+      return `repository:${resource.name}:${action === "push" ? "pull,push" : action}`;
+    })
+    .join(" ");
+}

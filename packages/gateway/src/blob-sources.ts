@@ -1,0 +1,246 @@
+import type { CatalogReader } from "@meridian/catalog";
+import {
+  nodeName,
+  orderHolders,
+  ownersOf,
+  type Peers,
+  parseNodeName,
+  type RouteCandidate,
+  rankNodes,
+  type SiteMonitor,
+  type Topology,
+} from "@meridian/cluster";
+import { ContentError, type Digest, isContentError } from "@meridian/oci";
+import type { Clock, Logger, Timers } from "@meridian/runtime";
+import type { ByteSink, ByteSpan } from "@meridian/storage";
+import { failoverRead, type NodeBytes, type OpenSpan, type ServedBlob } from "@meridian/transfer";
+import { trace } from "@opentelemetry/api";
+import type { Lookup } from "./lookup.ts";
+import { step } from "./tracing.ts";
+
+/** A blob that the catalog shows, wherever its bytes are. */
+export interface VisibleBlob {
+  readonly digest: Digest;
+  readonly size: number;
+  /** The site whose write it is: a likely holder, even while no record says so. */
+  readonly site: string;
+}
+
+/** A blob whose first source has answered. */
+export interface OpenedBlob extends AsyncDisposable {
+  readonly size: number;
+  readonly servedBy: string;
+  readonly route: "local" | "stream";
+  /** The whole content when it is in memory anyway. */
+  readonly bytes?: Uint8Array;
+  /** Sends a span; a source that dies or stalls is replaced at the offset that was reached. */
+  send(span: ByteSpan, sink: ByteSink, signal: AbortSignal): Promise<void>;
+}
+
+/** Where a digest's bytes can come from, best first, and why. */
+export interface SourceOrder {
+  /** Nodes to ask, as site/process: holders of this site, its owning nodes (which fetch from `holders`), then other sites' nodes. */
+  readonly sources: readonly string[];
+  /** Nodes that say they hold the bytes, best first. */
+  readonly holders: readonly string[];
+  readonly candidates: readonly RouteCandidate[];
+}
+
+/** Finds and reads the bytes of visible blobs. */
+export interface BlobSources {
+  order(blob: VisibleBlob): SourceOrder;
+  /** True when some holder is at this site or at one that is not down. */
+  reachable(blob: VisibleBlob): boolean;
+  /**
+   * Opens the blob at the first source that answers. `span` is what will be read first.
+   * @throws ContentError `unavailable` when no holder can be reached within the time that a passing state is waited out.
+   */
+  open(repository: string, blob: VisibleBlob, span: OpenSpan, signal: AbortSignal): Promise<OpenedBlob>;
+}
+
+/** What {@link createBlobSources} needs. */
+export interface BlobSourcesOptions {
+  readonly topology: Topology;
+  readonly peers: Peers;
+  readonly monitor: SiteMonitor;
+  readonly catalog: Pick<CatalogReader, "holders">;
+  readonly bytesOf: (node: string) => NodeBytes | undefined;
+  readonly lookup: Lookup;
+  /** Blob nodes of a site that keep each blob, for guessing another site's holders. */
+  readonly copies: number;
+  readonly transientWaitMs: number;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly log: Logger;
+}
+
+/** A holder of this site answers from its disk; an owner that fetches replaces its own holders meanwhile. Milliseconds. */
+const LOCAL_OPEN_MS = 2_000;
+const FETCHING_OPEN_MS = 10_000;
+/** Vain attempts per source while an answer is being sent: with pauses of 50 ms, doubling, a node has 6 s to come back. */
+const ATTEMPTS_PER_SOURCE = 8;
+const ROUND_PAUSE_MS = 200;
+
+export function createBlobSources(options: BlobSourcesOptions): BlobSources {
+  const order = (blob: VisibleBlob): SourceOrder => orderSources(blob, options);
+  return {
+    order,
+    reachable: (blob) => order(blob).candidates.some(({ excluded, state }) => !excluded && state !== "down"),
+    async open(repository, blob, span, signal) {
+      const opening = new Opening(blob, span, signal, options);
+      const first = await opening.first(repository);
+      return opened(blob, first, options);
+    },
+  };
+}
+
+function orderSources(
+  blob: VisibleBlob,
+  { topology, peers, monitor, catalog, copies }: BlobSourcesOptions,
+): SourceOrder {
+  const known = catalog.holders(blob.digest);
+  const writers = peers.processes("blob-node", blob.site).map(nodeName);
+  // The writing site surely holds it, even when the record of which node has not come yet.
+  const holders = known.some((node) => siteOf(node) === blob.site)
+    ? known
+    : [...known, ...ownersOf(blob.digest, writers, copies)];
+  const { ordered, candidates } = orderHolders({ holders, monitor, topology });
+  const isOwn = (node: string): boolean => siteOf(node) === topology.site;
+  const own = rankNodes(blob.digest, peers.processes("blob-node", topology.site).map(nodeName));
+  const sources = [...new Set([...ordered.filter(isOwn), ...own, ...ordered])];
+  return { sources, holders: ordered, candidates };
+}
+
+function siteOf(node: string): string {
+  return parseNodeName(node)?.site ?? "";
+}
+
+interface First {
+  readonly source: string;
+  readonly blob: ServedBlob;
+}
+
+/** The search for the first source that answers. */
+class Opening {
+  readonly #blob: VisibleBlob;
+  readonly #span: OpenSpan;
+  readonly #signal: AbortSignal;
+  readonly #options: BlobSourcesOptions;
+  #lastError: ContentError | undefined;
+
+  constructor(blob: VisibleBlob, span: OpenSpan, signal: AbortSignal, options: BlobSourcesOptions) {
+    this.#blob = blob;
+    this.#span = span;
+    this.#signal = signal;
+    this.#options = options;
+  }
+
+  async first(repository: string): Promise<First> {
+    const { clock, timers, transientWaitMs, lookup } = this.#options;
+    const deadline = clock.monotonic() + transientWaitMs;
+    for (let round = 0; ; round++) {
+      const found = await this.#round();
+      if (found !== undefined) return found;
+      // Nobody whom the records name has it: others may have been faster than their records.
+      if (round === 0) await lookup.ask(repository, [this.#blob.digest]);
+      else if (!this.#mayPass() || clock.monotonic() + ROUND_PAUSE_MS > deadline) throw this.#nobody();
+      else await timers.sleep(ROUND_PAUSE_MS, { signal: this.#signal });
+    }
+  }
+
+  /** Asks each source once; undefined when none can. */
+  async #round(): Promise<First | undefined> {
+    this.#lastError = undefined;
+    const traced = { traced: trace.getActiveSpan()?.isRecording() ?? false };
+    const { sources, holders } = step(traced, "route.select", () => orderSources(this.#blob, this.#options));
+    for (const source of sources) {
+      try {
+        const open = () => openAt(source, this.#blob, this.#span, holders, this.#signal, this.#options);
+        const blob = await step(traced, "blob.open", open);
+        if (blob !== undefined) return { source, blob };
+      } catch (error) {
+        this.#signal.throwIfAborted();
+        this.#lastError = isContentError(error)
+          ? error
+          : new ContentError("unavailable", `${source} failed`, { cause: error });
+        this.#options.log.debug("a source of a blob failed", { source, error });
+      }
+    }
+    return undefined;
+  }
+
+  /** A node that is being restarted comes back; a site that is down does not within the time that a client waits. */
+  #mayPass(): boolean {
+    if (this.#lastError === undefined) return false;
+    return orderSources(this.#blob, this.#options).candidates.some(({ state }) => state !== "down");
+  }
+
+  #nobody(): ContentError {
+    return new ContentError("unavailable", "no holder of the blob can be reached", { cause: this.#lastError });
+  }
+}
+
+/** Opens at one source, which may fetch from every holder but itself. Undefined when it has and gets none. */
+async function openAt(
+  source: string,
+  blob: VisibleBlob,
+  span: OpenSpan,
+  holders: readonly string[],
+  signal: AbortSignal,
+  { bytesOf, timers, topology, monitor }: BlobSourcesOptions,
+): Promise<ServedBlob | undefined> {
+  const node = bytesOf(source);
+  if (node === undefined) throw new ContentError("unavailable", `there is no way to ${source}`);
+  const remote = siteOf(source) !== topology.site;
+  // Another site's node answers from its own disk: fetching for this site is for this site's nodes.
+  const others = remote ? [] : holders.filter((holder) => holder !== source);
+  const late = new AbortController();
+  using _deadline = timers.after(holders.includes(source) ? LOCAL_OPEN_MS : FETCHING_OPEN_MS, () =>
+    late.abort(new ContentError("unavailable", `${source} did not answer in time`)),
+  );
+  try {
+    return await node.open(blob.digest, {
+      holders: others,
+      size: blob.size,
+      span,
+      signal: AbortSignal.any([signal, late.signal]),
+    });
+  } catch (error) {
+    if (remote && !signal.aborted) monitor.report(siteOf(source), "failed");
+    throw error;
+  }
+}
+
+function opened(blob: VisibleBlob, first: First, options: BlobSourcesOptions): OpenedBlob {
+  const { clock, timers, log } = options;
+  let unread: ServedBlob | undefined = first.blob;
+  return {
+    size: first.blob.size,
+    servedBy: first.blob.servedBy,
+    route: first.blob.route,
+    bytes: first.blob.bytes,
+    async send(span, sink, signal) {
+      await failoverRead({
+        sources: () => [...new Set([first.source, ...orderSources(blob, options).sources])],
+        open: async (source, wanted, openSignal) => {
+          const ready = source === first.source ? unread : undefined;
+          unread = ready === undefined ? unread : undefined;
+          if (ready !== undefined) return ready;
+          return await openAt(source, blob, wanted, orderSources(blob, options).holders, openSignal, options);
+        },
+        span,
+        sink,
+        size: first.blob.size,
+        attemptsPerSource: ATTEMPTS_PER_SOURCE,
+        onSourceFailed: (source, error) => log.warn("a source failed while a blob was sent", { source, error }),
+        clock,
+        timers,
+        signal,
+      });
+    },
+    async [Symbol.asyncDispose]() {
+      await unread?.[Symbol.asyncDispose]();
+      unread = undefined;
+    },
+  };
+}

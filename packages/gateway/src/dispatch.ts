@@ -1,0 +1,208 @@
+import type { Catalog } from "@meridian/catalog";
+import { type ErrorSubject, isContentError, type OciError, toErrorBody, tryParseRepository } from "@meridian/oci";
+import type { Clock, Logger, Timers } from "@meridian/runtime";
+import { startServerSpan } from "@meridian/runtime";
+import { type AnswerHeaders, CacheControl } from "./answer.ts";
+import type { Exchange } from "./exchange.ts";
+import type { Handler, ResourceHandlers } from "./handler.ts";
+import type { Readiness } from "./readiness.ts";
+import { Refusal, refusalHeaders, refusalOf, unavailable } from "./refusal.ts";
+import { type Match, matchPath, type ResourceName } from "./router.ts";
+import { spanName, tracer } from "./tracing.ts";
+
+/** What {@link createDispatch} needs. */
+export interface DispatchOptions {
+  readonly routes: Readonly<Record<ResourceName, ResourceHandlers>>;
+  readonly catalog: Catalog;
+  readonly readiness: Readiness;
+  readonly answers: AnswerHeaders;
+  readonly site: string;
+  /** How long a request waits for the version that it wants to see, in milliseconds. */
+  readonly transientWaitMs: number;
+  readonly maxRequests: number;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly log: Logger;
+}
+
+/** Takes requests to their handlers and errors to their answers. */
+export interface Dispatch {
+  handle(exchange: Exchange): void;
+  /** Requests that are being handled. */
+  readonly underWay: number;
+}
+
+type Method = keyof ResourceHandlers;
+const METHODS: readonly Method[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
+
+/** What a failed request was about, for the words of its error. */
+const SUBJECTS: Partial<Record<ResourceName, ErrorSubject>> = {
+  blob: "blob",
+  route: "blob",
+  manifest: "manifest",
+  replication: "manifest",
+  upload: "upload",
+  uploads: "upload",
+};
+
+export function createDispatch(options: DispatchOptions): Dispatch {
+  const { clock, log } = options;
+  let underWay = 0;
+
+  const done = (exchange: Exchange, match: Match | undefined, startedAt: number): void => {
+    underWay -= 1;
+    log.debug("request", {
+      method: exchange.method,
+      resource: match?.resource ?? "none",
+      repository: match?.name,
+      status: exchange.status,
+      ms: clock.monotonic() - startedAt,
+    });
+  };
+
+  const fail = (exchange: Exchange, match: Match | undefined, error: unknown): void =>
+    answerFailure(
+      exchange,
+      refusalOf(error, SUBJECTS[match?.resource ?? "ping"] ?? "repository", options.site),
+      options,
+    );
+
+  const serve = (exchange: Exchange, match: Match | undefined, startedAt: number): void | Promise<void> => {
+    underWay += 1;
+    try {
+      const handled = run(exchange, match, underWay, options);
+      if (handled === undefined) {
+        done(exchange, match, startedAt);
+        return;
+      }
+      return handled
+        .catch((error: unknown) => fail(exchange, match, error))
+        .finally(() => done(exchange, match, startedAt));
+    } catch (error) {
+      fail(exchange, match, error);
+      done(exchange, match, startedAt);
+    }
+  };
+
+  return {
+    handle(exchange) {
+      const startedAt = clock.monotonic();
+      const match = matchPath(exchange.path);
+      const span = startServerSpan(tracer, spanName(exchange.method, match), {
+        traceparent: exchange.header("traceparent"),
+      });
+      if (span === undefined) {
+        void serve(exchange, match, startedAt);
+        return;
+      }
+      exchange.traced = true;
+      span.span.setAttributes({ "http.request.method": exchange.method, "meridian.repository": match?.name ?? "" });
+      const end = (): void => {
+        span.span.setAttribute("http.response.status_code", exchange.status);
+        span.end(exchange.status >= 500 ? new Error(`answered ${exchange.status}`) : undefined);
+      };
+      const served = span.run(() => serve(exchange, match, startedAt));
+      if (served === undefined) end();
+      else void served.then(end);
+    },
+    get underWay() {
+      return underWay;
+    },
+  };
+}
+
+function run(
+  exchange: Exchange,
+  match: Match | undefined,
+  underWay: number,
+  options: DispatchOptions,
+): void | Promise<void> {
+  if (match === undefined) throw new Refusal("NAME_UNKNOWN", "there is nothing at this path", { status: 404 });
+  const handler = handlerOf(exchange, options.routes[match.resource]);
+  if (match.name === "") return handler(exchange, match);
+  if (underWay > options.maxRequests) throw shed(exchange);
+  if (tryParseRepository(match.name) === undefined) throw new Refusal("NAME_INVALID", "invalid repository name");
+  const wanted = exchange.header("meridian-min-version");
+  if (wanted === undefined && options.readiness.ready) return handler(exchange, match);
+  return afterWaiting(exchange, match, handler, wanted, options);
+}
+
+function handlerOf(exchange: Exchange, handlers: ResourceHandlers): Handler {
+  const method = exchange.method as Method;
+  const handler = handlers[method] ?? (method === "HEAD" ? handlers.GET : undefined);
+  if (handler !== undefined) return handler;
+  const allowed = METHODS.filter((known) => handlers[known] ?? (known === "HEAD" && handlers.GET));
+  throw new Refusal("UNSUPPORTED", `${exchange.method} is not possible here`, {
+    headers: ["Allow", allowed.join(", ")],
+  });
+}
+
+/** Too many at once: a request without body is told to come back, one with a body is refused before it is read. */
+function shed(exchange: Exchange): OciError {
+  if (exchange.hasBody) return unavailable("too many requests at once");
+  return new Refusal("TOOMANYREQUESTS", "too many requests at once", { retryAfterSeconds: 1 });
+}
+
+async function afterWaiting(
+  exchange: Exchange,
+  match: Match,
+  handler: Handler,
+  wanted: string | undefined,
+  { readiness, catalog, timers, transientWaitMs }: DispatchOptions,
+): Promise<void> {
+  await readiness.wait(exchange.signal);
+  if (wanted !== undefined) await reach(wanted, catalog, timers, transientWaitMs, exchange.signal);
+  await handler(exchange, match);
+}
+
+/** `Meridian-Min-Version`: that state or newer, never older. */
+async function reach(
+  wanted: string,
+  catalog: Catalog,
+  timers: Timers,
+  waitMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const late = new AbortController();
+  using _deadline = timers.after(waitMs, () => late.abort());
+  try {
+    await catalog.reached(wanted, AbortSignal.any([signal, late.signal]));
+  } catch (error) {
+    if (isContentError(error, "invalid"))
+      throw new Refusal("UNSUPPORTED", "Meridian-Min-Version is no version token", { status: 400, cause: error });
+    if (isContentError(error, "precondition")) {
+      throw unavailable("the wanted version was lost with the log that held it", {
+        detail: { reason: "lost" },
+        cause: error,
+      });
+    }
+    throw unavailable("this site has not reached the wanted version yet", { cause: error });
+  }
+}
+
+function answerFailure(exchange: Exchange, error: OciError, { answers, log }: DispatchOptions): void {
+  if (error.status >= 500)
+    log[error.status === 500 ? "error" : "warn"]("a request failed", {
+      path: exchange.path,
+      code: error.code,
+      status: error.status,
+      error: error.cause ?? error,
+    });
+  if (exchange.status !== 0) return;
+  const body = toErrorBody(error);
+  exchange.send(
+    error.status,
+    [
+      "Content-Type",
+      "application/json",
+      "Content-Length",
+      String(body.length),
+      ...answers.fixed,
+      "Cache-Control",
+      CacheControl.never,
+      ...answers.stale(),
+      ...refusalHeaders(error),
+    ],
+    body,
+  );
+}

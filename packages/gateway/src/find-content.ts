@@ -1,0 +1,78 @@
+import type { CatalogReader, LinkView, ManifestView } from "@meridian/catalog";
+import type { Digest } from "@meridian/oci";
+import { warning } from "./answer.ts";
+import type { Lookup, LookupOutcome } from "./lookup.ts";
+import { Refusal, unavailable } from "./refusal.ts";
+
+/** Content by digest: from this site's view, else after asking the other members once. */
+export interface FindContent {
+  /** Throws the 404 that names members who could not be asked. */
+  manifest(repository: string, digest: Digest): ManifestView | Promise<ManifestView>;
+  blob(repository: string, digest: Digest): LinkView | Promise<LinkView>;
+  /**
+   * Throws when the repository lacks any of these: 400 naming them, or 503 while a member could not be asked.
+   * An index's child may be linked as a blob only.
+   */
+  requireAll(repository: string, digests: readonly Digest[]): Promise<void>;
+}
+
+type AbsentCode = "BLOB_UNKNOWN" | "MANIFEST_UNKNOWN";
+
+export function createFindContent({ catalog, lookup }: { catalog: CatalogReader; lookup: Lookup }): FindContent {
+  const isVisible = (repository: string, digest: Digest): boolean =>
+    catalog.blob(repository, digest) !== undefined || catalog.manifest(repository, digest) !== undefined;
+
+  const afterAsking = async <T>(
+    repository: string,
+    digest: Digest,
+    code: AbsentCode,
+    see: () => T | undefined,
+  ): Promise<T> => {
+    const outcome = await lookup.ask(repository, [digest]);
+    const seen = see();
+    if (seen === undefined) throw unknown(code, repository, digest, outcome);
+    return seen;
+  };
+
+  return {
+    manifest: (repository, digest) =>
+      catalog.manifest(repository, digest) ??
+      afterAsking(repository, digest, "MANIFEST_UNKNOWN", () => catalog.manifest(repository, digest)),
+    blob: (repository, digest) =>
+      catalog.blob(repository, digest) ??
+      afterAsking(repository, digest, "BLOB_UNKNOWN", () => catalog.blob(repository, digest)),
+    async requireAll(repository, digests) {
+      const missing = digests.filter((digest) => !isVisible(repository, digest));
+      if (missing.length === 0) return;
+      const { unasked } = await lookup.ask(repository, missing);
+      const still = missing.filter((digest) => !isVisible(repository, digest));
+      if (still.length === 0) return;
+      if (unasked.length > 0)
+        throw unavailable(
+          `${still.length} of the manifest's parts are not known here, and ${list(unasked)} could not be asked`,
+          { detail: { unknown: still, unasked } },
+        );
+      throw new Refusal(
+        "MANIFEST_BLOB_UNKNOWN",
+        `repository ${repository} does not have all that the manifest references: push or mount it first`,
+        {
+          detail: still.map((digest) => ({ digest })),
+        },
+      );
+    },
+  };
+}
+
+function unknown(code: AbsentCode, repository: string, digest: Digest, { unasked }: LookupOutcome): Refusal {
+  const headers =
+    unasked.length === 0 ? [] : ["Warning", warning(`${list(unasked)} could not be asked and may know it`)];
+  const what = code === "BLOB_UNKNOWN" ? "blob" : "manifest";
+  return new Refusal(code, `repository ${repository} has no ${what} ${digest}`, {
+    detail: { digest, unasked },
+    headers,
+  });
+}
+
+function list(sites: readonly string[]): string {
+  return `${sites.length === 1 ? "site" : "sites"} ${sites.join(", ")}`;
+}

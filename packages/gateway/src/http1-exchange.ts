@@ -1,0 +1,136 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { TLSSocket } from "node:tls";
+import type { AnswerBody, Exchange, HeaderList } from "./exchange.ts";
+import { type BodyLimits, requestBody } from "./request-body.ts";
+
+/** What an exchange needs of its gateway beside the request. */
+export interface ExchangeLimits extends BodyLimits {
+  /** How long what is left of a body is thrown away after the answer, in milliseconds. */
+  readonly discardMs: number;
+}
+
+/** An exchange over HTTP/1.1. */
+export class Http1Exchange implements Exchange {
+  readonly path: string;
+  readonly query: string;
+  traced = false;
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #limits: ExchangeLimits;
+  #awaitsContinue: boolean;
+  #status = 0;
+  #abort: AbortController | undefined;
+
+  constructor(request: IncomingMessage, response: ServerResponse, limits: ExchangeLimits, awaitsContinue: boolean) {
+    const url = request.url ?? "";
+    const mark = url.indexOf("?");
+    this.path = mark < 0 ? url : url.slice(0, mark);
+    this.query = mark < 0 ? "" : url.slice(mark + 1);
+    this.#request = request;
+    this.#response = response;
+    this.#limits = limits;
+    this.#awaitsContinue = awaitsContinue;
+  }
+
+  get method(): string {
+    return this.#request.method ?? "";
+  }
+
+  get status(): number {
+    return this.#status;
+  }
+
+  get host(): string | undefined {
+    return this.#request.headers.host;
+  }
+
+  get peerAddress(): string {
+    return this.#request.socket.remoteAddress ?? "";
+  }
+
+  get encrypted(): boolean {
+    return (this.#request.socket as TLSSocket).encrypted === true;
+  }
+
+  get hasBody(): boolean {
+    const { headers } = this.#request;
+    return headers["content-length"] !== undefined || headers["transfer-encoding"] !== undefined;
+  }
+
+  get bodyLength(): number | undefined {
+    const length = this.#request.headers["content-length"];
+    return length === undefined ? undefined : Number(length);
+  }
+
+  get signal(): AbortSignal {
+    if (this.#abort === undefined) {
+      const abort = new AbortController();
+      this.#abort = abort;
+      this.#response.once("close", () => {
+        if (!this.#response.writableFinished) abort.abort(new Error("the client went away"));
+      });
+      if (this.#response.closed && !this.#response.writableFinished) abort.abort(new Error("the client went away"));
+    }
+    return this.#abort.signal;
+  }
+
+  header(name: string): string | undefined {
+    const value = this.#request.headers[name];
+    return typeof value === "object" ? value.join(", ") : value;
+  }
+
+  body(): AsyncIterable<Uint8Array> {
+    if (this.#awaitsContinue) {
+      this.#awaitsContinue = false;
+      this.#response.writeContinue();
+    }
+    return requestBody(this.#request, this.#limits);
+  }
+
+  send(status: number, headers: HeaderList, body?: string | Uint8Array): void {
+    this.#status = status;
+    this.#response.writeHead(status, headers as string[]);
+    if (typeof body === "string") this.#response.end(body, "latin1");
+    else if (body === undefined) this.#response.end();
+    else this.#response.end(body);
+    if (!this.#request.complete) this.#discardBody();
+  }
+
+  begin(status: number, headers: HeaderList): AnswerBody {
+    this.#status = status;
+    const response = this.#response;
+    const signal = this.signal;
+    response.writeHead(status, headers as string[]);
+    return {
+      write: (chunk) => writeChunk(response, chunk, signal),
+      end: () => response.end(),
+      abort: () => response.destroy(),
+    };
+  }
+
+  /** An early answer on a body: the connection stays open, so that the client reads the answer (RFC 9112 §9.6). */
+  #discardBody(): void {
+    const request = this.#request;
+    request.resume();
+    const limit = this.#limits.timers.after(this.#limits.discardMs, () => request.destroy());
+    const settled = (): void => limit[Symbol.dispose]();
+    request.once("end", settled).once("close", settled).on("error", settled);
+  }
+}
+
+/** Resolves when the chunk left this process's memory: its buffer is used again afterwards. */
+function writeChunk(response: ServerResponse, chunk: Uint8Array, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) {
+      reject(signal.reason);
+      return;
+    }
+    const onAbort = (): void => reject(signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+    response.write(chunk, (error) => {
+      signal.removeEventListener("abort", onAbort);
+      if (error) reject(error);
+      else resolve();
+    });
+  });
+}

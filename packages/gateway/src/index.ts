@@ -1,0 +1,2 @@
+export { type GatewayConfig, gatewayConfigSchema } from "./config.ts";
+export { type Gateway, type GatewayDeps, startGateway } from "./service.ts";

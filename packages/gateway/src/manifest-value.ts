@@ -1,0 +1,41 @@
+import { create } from "@bufbuild/protobuf";
+import {
+  type Descriptor,
+  type Digest,
+  digestAlgorithm,
+  digestBytes,
+  type Manifest,
+  type ManifestReference,
+  manifestKind,
+  referrerArtifactType,
+} from "@meridian/oci";
+import { recordV1 } from "@meridian/wire";
+
+/** What the catalog keeps of a manifest of `size` bytes; it leaves out by itself what does not fit into a record. */
+export function manifestValue(manifest: Manifest, size: number): recordV1.ManifestValue {
+  return create(recordV1.ManifestValueSchema, {
+    mediaType: manifest.mediaType,
+    size: BigInt(size),
+    subject: manifest.subject && reference(manifest.subject, recordV1.ReferenceRole.UNSPECIFIED),
+    artifactType: referrerArtifactType(manifest),
+    annotations: manifest.annotations,
+    references: manifest.references.map((listed) => reference(listed.descriptor, roleOf(listed))),
+  });
+}
+
+/** An index may list blobs, as build caches do: those are served as blobs. */
+function roleOf({ role, descriptor }: ManifestReference): recordV1.ReferenceRole {
+  const { CONFIG, LAYER, CHILD, FOREIGN } = recordV1.ReferenceRole;
+  if (role === "child") return manifestKind(descriptor.mediaType) === undefined ? LAYER : CHILD;
+  return role === "config" ? CONFIG : role === "layer" ? LAYER : FOREIGN;
+}
+
+function reference({ digest, size, mediaType }: Descriptor, role: recordV1.ReferenceRole): recordV1.Reference {
+  return create(recordV1.ReferenceSchema, { digest: wireDigest(digest), size: BigInt(size), role, mediaType });
+}
+
+function wireDigest(digest: Digest): recordV1.Digest {
+  const { SHA256, SHA512 } = recordV1.DigestAlgorithm;
+  const algorithm = digestAlgorithm(digest) === "sha256" ? SHA256 : SHA512;
+  return create(recordV1.DigestSchema, { algorithm, hash: digestBytes(digest) });
+}

@@ -1,0 +1,150 @@
+import { ContentError, type Digest, parseDigest } from "@meridian/oci";
+import type { ServiceImpl } from "@meridian/rpc";
+import { type BlobStore, createMemoryBlobStore, type Upload } from "@meridian/storage";
+import type { NodeBytes, ServedBlob } from "@meridian/transfer";
+import type { blobV1 } from "@meridian/wire";
+
+/** A blob node over the memory store, in this process: for the gateway's own tests. */
+export interface MemoryBlobNode {
+  readonly name: string;
+  readonly store: BlobStore;
+  readonly control: ServiceImpl<typeof blobV1.BlobNodeService>;
+  readonly bytes: NodeBytes;
+  /** Refuses everything, as a process that was killed. */
+  down: boolean;
+  /** Dies once it has sent so many bytes of the blob that is being read; absent: never. */
+  dieAfter: number | undefined;
+  /** Bytes that reads of it sent. */
+  sent: number;
+  /** Whole content with the answer, as a node's cache of small blobs gives it. */
+  inMemory: boolean;
+}
+
+/** `others` finds the nodes that it fetches from. */
+export function createMemoryBlobNode(
+  name: string,
+  others: (node: string) => MemoryBlobNode | undefined,
+): MemoryBlobNode {
+  const store = createMemoryBlobStore();
+  const uploads = new Map<string, Upload>();
+  const node: MemoryBlobNode = {
+    name,
+    store,
+    control: control(),
+    bytes: bytes(),
+    down: false,
+    dieAfter: undefined,
+    sent: 0,
+    inMemory: false,
+  };
+  return node;
+
+  function alive(): void {
+    if (node.down) throw new ContentError("unavailable", `${name} is down`);
+  }
+
+  async function upload(id: string): Promise<Upload> {
+    alive();
+    const known = uploads.get(id) ?? (await store.resume(id));
+    if (known === undefined) throw new ContentError("not-found", `no upload ${id}`);
+    uploads.set(id, known);
+    return known;
+  }
+
+  /** True when the blob had to come from another node. */
+  async function ensure(digest: Digest, holders: readonly string[]): Promise<string | undefined> {
+    alive();
+    if ((await store.stat(digest)) !== undefined) return name;
+    let unreachable: ContentError | undefined;
+    for (const holder of holders) {
+      const from = others(holder);
+      if (from === undefined || from.down) {
+        unreachable = new ContentError("unavailable", `${holder} is down`);
+        continue;
+      }
+      await using blob = await from.store.open(digest);
+      if (blob === undefined) continue;
+      await using copy = await store.begin(`fetch-${digest.slice(7, 40)}`);
+      await blob.read({ start: 0, end: blob.size }, { write: (chunk) => copy.write(chunk) });
+      await copy.commit(digest);
+      from.sent += blob.size;
+      return holder;
+    }
+    if (unreachable !== undefined) throw unreachable;
+    return undefined;
+  }
+
+  function control(): ServiceImpl<typeof blobV1.BlobNodeService> {
+    return {
+      async stat({ digest }) {
+        alive();
+        const info = await store.stat(parseDigest(digest));
+        return { present: info !== undefined, size: BigInt(info?.size ?? 0) };
+      },
+      async fetch({ digest, holders }) {
+        if ((await ensure(parseDigest(digest), holders)) === undefined)
+          throw new ContentError("not-found", "no holder has it");
+        const size = BigInt((await store.stat(parseDigest(digest)))!.size);
+        return { size, fetchedBytes: size };
+      },
+      status: async () => ({ node: name }),
+      delete: async ({ digest }) => ({ deleted: await store.delete(parseDigest(digest)) }),
+      async beginUpload({ uploadId, algorithm }) {
+        alive();
+        uploads.set(uploadId, await store.begin(uploadId, { algorithm: algorithm === "sha512" ? "sha512" : "sha256" }));
+        return {};
+      },
+      uploadStatus: async ({ uploadId }) => ({ offset: BigInt((await upload(uploadId)).offset) }),
+      async commitUpload({ uploadId, digest }) {
+        const { size } = await (await upload(uploadId)).commit(parseDigest(digest));
+        uploads.delete(uploadId);
+        return { size: BigInt(size) };
+      },
+      async cancelUpload({ uploadId }) {
+        await (await upload(uploadId)).cancel();
+        uploads.delete(uploadId);
+        return {};
+      },
+    };
+  }
+
+  function bytes(): NodeBytes {
+    return {
+      async open(digest, { holders }) {
+        const from = await ensure(digest, holders);
+        if (from === undefined) return undefined;
+        const blob = (await store.open(digest))!;
+        const served: ServedBlob = {
+          size: blob.size,
+          servedBy: from,
+          route: from === name ? "local" : "stream",
+          bytes: node.inMemory ? blob.bytes : undefined,
+          async read({ start, end }, sink, options) {
+            for (let at = start; at < end; ) {
+              alive();
+              const until = Math.min(end, at + 64 * 1024);
+              await blob.read({ start: at, end: until }, sink, options);
+              node.sent += until - at;
+              at = until;
+              if (node.dieAfter !== undefined && node.sent >= node.dieAfter) node.down = true;
+            }
+          },
+          [Symbol.asyncDispose]: () => blob[Symbol.asyncDispose](),
+        };
+        return served;
+      },
+      async append(uploadId, body, { offset }) {
+        const target = await upload(uploadId);
+        if (offset !== undefined && offset !== target.offset) {
+          throw new ContentError("invalid-range", `the upload stands at ${target.offset}`);
+        }
+        try {
+          for await (const chunk of body) await target.write(chunk);
+        } finally {
+          await target.sync();
+        }
+        return { offset: target.offset };
+      },
+    };
+  }
+}

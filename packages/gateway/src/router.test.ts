@@ -1,0 +1,43 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import { matchPath } from "./router.ts";
+
+const hex = "a".repeat(64);
+
+const cases: ReadonlyArray<readonly [path: string, expected: readonly [string, string, string] | undefined]> = [
+  ["/v2/", ["ping", "", ""]],
+  ["/v2", ["ping", "", ""]],
+  ["/token", ["token", "", ""]],
+  ["/v2/_catalog", ["catalog", "", ""]],
+  ["/v2/a/manifests/latest", ["manifest", "a", "latest"]],
+  ["/v2/a/b/c/manifests/latest", ["manifest", "a/b/c", "latest"]],
+  ["/v2/manifests/manifests/manifests", ["manifest", "manifests", "manifests"]],
+  ["/v2/a/blobs/uploads/manifests/x", ["manifest", "a/blobs/uploads", "x"]],
+  [`/v2/a/blobs/sha256:${hex}`, ["blob", "a", `sha256:${hex}`]],
+  [`/v2/a/blobs/sha256%3A${hex}`, ["blob", "a", `sha256:${hex}`]],
+  ["/v2/a/blobs/uploads/", ["uploads", "a", ""]],
+  ["/v2/a/blobs/uploads", ["uploads", "a", ""]],
+  ["/v2/a/b/blobs/uploads/abc_-.x", ["upload", "a/b", "abc_-.x"]],
+  ["/v2/a/tags/list", ["tags", "a", ""]],
+  [`/v2/a/referrers/sha256:${hex}`, ["referrers", "a", `sha256:${hex}`]],
+  ["/v2/a/b/_meridian/replication/v1", ["replication", "a/b", "v1"]],
+  [`/v2/a/_meridian/route/sha256:${hex}`, ["route", "a", `sha256:${hex}`]],
+  ["/v2/a/tags/lists", undefined],
+  ["/v2/manifests/x", undefined],
+  ["/v2/a%2Fb/manifests/x", undefined],
+  ["/v2/a%/manifests/x", undefined],
+  ["/v2/a/uploads/x", undefined],
+  ["/v1/a/manifests/x", undefined],
+  ["/", undefined],
+  ["", undefined],
+  [`/v2/${"a/".repeat(5000)}manifests/x`, undefined],
+];
+
+describe("matchPath", () => {
+  for (const [path, expected] of cases) {
+    test(path.slice(0, 80), () => {
+      const match = matchPath(path);
+      assert.deepEqual(match && [match.resource, match.name, match.reference], expected);
+    });
+  }
+});

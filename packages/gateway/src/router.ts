@@ -1,0 +1,112 @@
+/** What a path names. */
+export type ResourceName =
+  | "ping"
+  | "token"
+  | "livez"
+  | "readyz"
+  | "catalog"
+  | "status"
+  | "tags"
+  | "manifest"
+  | "blob"
+  | "uploads"
+  | "upload"
+  | "referrers"
+  | "replication"
+  | "route";
+
+/** A path taken apart: see {@link matchPath}. */
+export interface Match {
+  readonly resource: ResourceName;
+  /** The repository's name as written, not checked yet; empty for resources of the registry itself. */
+  readonly name: string;
+  /** Tag, digest or upload session as written, not checked yet; empty when the resource has none. */
+  readonly reference: string;
+}
+
+const TOP: ReadonlyMap<string, Match> = new Map([
+  ["/v2/", top("ping")],
+  ["/v2", top("ping")],
+  ["/token", top("token")],
+  ["/livez", top("livez")],
+  ["/readyz", top("readyz")],
+  ["/v2/_catalog", top("catalog")],
+  ["/v2/_meridian/status", top("status")],
+]);
+
+function top(resource: ResourceName): Match {
+  return { resource, name: "", reference: "" };
+}
+
+const MAX_PATH = 8 * 1024;
+
+/**
+ * Finds the resource that a path names (OCI distribution-spec, "Endpoints"). Repository names hold slashes and may hold
+ * the words "manifests" or "blobs", so a path is read from its end. Percent-encoded characters are decoded inside a
+ * segment; an encoded slash never becomes a separator.
+ * Undefined when there is no such resource, the path is longer than 8 KiB, or its encoding is broken.
+ */
+export function matchPath(path: string): Match | undefined {
+  if (path.length > MAX_PATH) return undefined;
+  const known = TOP.get(path);
+  if (known !== undefined) return known;
+  if (!path.startsWith("/v2/")) return undefined;
+  const last = path.lastIndexOf("/");
+  const previous = path.lastIndexOf("/", last - 1);
+  if (previous < 3) return undefined;
+  return matchTail(path, previous, last);
+}
+
+/** `/v2/<name>/<word>/<reference>`, or `/v2/<name>/blobs/uploads[/<session>]`. */
+function matchTail(path: string, previous: number, last: number): Match | undefined {
+  const reference = path.slice(last + 1);
+  switch (path.slice(previous + 1, last)) {
+    case "manifests":
+      return found("manifest", path, previous, reference);
+    case "blobs":
+      return reference === "uploads" ? found("uploads", path, previous, "") : found("blob", path, previous, reference);
+    case "tags":
+      return reference === "list" ? found("tags", path, previous, "") : undefined;
+    case "referrers":
+      return found("referrers", path, previous, reference);
+    case "uploads":
+      return matchUpload(path, previous, reference);
+    case "replication":
+      return matchMeridian("replication", path, previous, reference);
+    case "route":
+      return matchMeridian("route", path, previous, reference);
+    default:
+      return undefined;
+  }
+}
+
+function matchUpload(path: string, previous: number, session: string): Match | undefined {
+  const before = path.lastIndexOf("/", previous - 1);
+  if (path.slice(before + 1, previous) !== "blobs") return undefined;
+  return found(session === "" ? "uploads" : "upload", path, before, session);
+}
+
+function matchMeridian(resource: ResourceName, path: string, previous: number, reference: string): Match | undefined {
+  const before = path.lastIndexOf("/", previous - 1);
+  return path.slice(before + 1, previous) === "_meridian" ? found(resource, path, before, reference) : undefined;
+}
+
+function found(resource: ResourceName, path: string, nameEnd: number, reference: string): Match | undefined {
+  if (nameEnd <= 4) return undefined;
+  const name = path.slice(4, nameEnd);
+  if (!path.includes("%")) return { resource, name, reference };
+  const decodedName = decodePath(name);
+  const decodedReference = decodePath(reference);
+  if (decodedName === undefined || decodedReference === undefined) return undefined;
+  return { resource, name: decodedName, reference: decodedReference };
+}
+
+/** Decodes each segment; undefined when the encoding is broken or hides a slash. */
+function decodePath(text: string): string | undefined {
+  if (/%2f/i.test(text)) return undefined;
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,227 @@
+import { randomUUID } from "node:crypto";
+import type { Catalog, LinkView } from "@meridian/catalog";
+import { type Digest, formatContentRange, isContentError, parseRange, type Span, tryParseDigest } from "@meridian/oci";
+import type { Logger } from "@meridian/runtime";
+import type { OpenSpan } from "@meridian/transfer";
+import { type Access, repositoryNeed } from "../access.ts";
+import { type AnswerHeaders, CacheControl } from "../answer.ts";
+import type { BlobSources, OpenedBlob } from "../blob-sources.ts";
+import type { CommitRecords } from "../commit-records.ts";
+import { entityTag, isFresh } from "../conditional.ts";
+import type { AnswerBody, Exchange } from "../exchange.ts";
+import type { FindContent } from "../find-content.ts";
+import { type ResourceHandlers, whenReady } from "../handler.ts";
+import { Refusal } from "../refusal.ts";
+import { step } from "../tracing.ts";
+
+interface BlobParts {
+  readonly access: Access;
+  readonly answers: AnswerHeaders;
+  readonly catalog: Catalog;
+  readonly find: FindContent;
+  readonly sources: BlobSources;
+  readonly commit: CommitRecords;
+  readonly log: Logger;
+}
+
+/** `/v2/<name>/blobs/<digest>`: pull with ranges, existence, delete (OCI distribution-spec, end-2, end-10). */
+export function blobRoutes(parts: BlobParts): ResourceHandlers {
+  const { access } = parts;
+  return {
+    GET: (exchange, { name, reference }) =>
+      whenReady(access.admit(exchange, repositoryNeed(name, "pull")), () =>
+        whenReady(
+          step(exchange, "catalog.get", () => parts.find.blob(name, blobDigest(reference))),
+          (view) => pull(exchange, name, view, parts),
+        ),
+      ),
+    HEAD: (exchange, { name, reference }) =>
+      whenReady(access.admit(exchange, repositoryNeed(name, "pull")), () =>
+        head(exchange, name, blobDigest(reference), parts),
+      ),
+    DELETE: (exchange, { name, reference }) =>
+      whenReady(access.admit(exchange, repositoryNeed(name, "delete")), () =>
+        remove(exchange, name, blobDigest(reference), parts),
+      ),
+  };
+}
+
+function blobDigest(reference: string): Digest {
+  const digest = tryParseDigest(reference);
+  if (digest === undefined) throw new Refusal("DIGEST_INVALID", "not a sha256 or sha512 digest");
+  return digest;
+}
+
+/** Answered from this site's view: at worst the client uploads a blob that is here already. */
+function head(exchange: Exchange, name: string, digest: Digest, { catalog, sources, answers }: BlobParts): void {
+  const view = catalog.blob(name, digest);
+  if (view === undefined || !sources.reachable(view)) {
+    throw new Refusal("BLOB_UNKNOWN", `repository ${name} has no blob ${digest} within reach`);
+  }
+  const headers = [...contentHeaders(view.digest, answers), "Content-Length", String(view.size)];
+  exchange.send(200, headers);
+}
+
+async function pull(exchange: Exchange, name: string, view: LinkView, parts: BlobParts): Promise<void> {
+  if (isFresh(exchange, view.digest)) {
+    exchange.send(304, contentHeaders(view.digest, parts.answers));
+    return;
+  }
+  const header = rangeHeader(exchange, view.digest);
+  await using blob = await parts.sources.open(name, view, firstSpan(header, view.size), exchange.signal);
+  const spans = parseRange(header, blob.size);
+  const headers = [
+    ...contentHeaders(view.digest, parts.answers),
+    "Meridian-Served-By",
+    blob.servedBy,
+    "Meridian-Route",
+    blob.route,
+  ];
+  if (spans === undefined) await sendSpan(exchange, 200, headers, blob, { start: 0, end: blob.size }, parts.log);
+  else if (spans.length === 1) await sendPartial(exchange, headers, blob, spans[0]!, parts.log);
+  else await sendMultipart(exchange, headers, blob, spans, parts.log);
+}
+
+/** The Range header, unless If-Range names something else (RFC 9110 §13.1.5). */
+function rangeHeader(exchange: Exchange, digest: Digest): string | undefined {
+  const ifRange = exchange.header("if-range");
+  return ifRange === undefined || ifRange === entityTag(digest) ? exchange.header("range") : undefined;
+}
+
+/** What will be read first, as far as the size in the records tells: the source begins to send it with its answer. */
+function firstSpan(header: string | undefined, size: number): OpenSpan {
+  const spans = parseRange(header, size);
+  return spans?.[0] ?? { start: 0 };
+}
+
+function contentHeaders(digest: Digest, answers: AnswerHeaders): string[] {
+  return [
+    "Content-Type",
+    "application/octet-stream",
+    "Docker-Content-Digest",
+    digest,
+    "ETag",
+    entityTag(digest),
+    "Cache-Control",
+    CacheControl.digest,
+    "Accept-Ranges",
+    "bytes",
+    ...answers.fixed,
+    "Meridian-Version",
+    answers.version(),
+    ...answers.stale(),
+  ];
+}
+
+function sendPartial(exchange: Exchange, headers: string[], blob: OpenedBlob, span: Span, log: Logger): Promise<void> {
+  headers.push("Content-Range", formatContentRange(span, blob.size));
+  return sendSpan(exchange, 206, headers, blob, span, log);
+}
+
+async function sendSpan(
+  exchange: Exchange,
+  status: number,
+  headers: string[],
+  blob: OpenedBlob,
+  span: Span,
+  log: Logger,
+): Promise<void> {
+  headers.push("Content-Length", String(span.end - span.start));
+  if (blob.bytes !== undefined) {
+    exchange.send(status, headers, blob.bytes.subarray(span.start, span.end));
+    return;
+  }
+  await sendPieces(
+    exchange,
+    status,
+    headers,
+    async (body) => {
+      await blob.send(span, body, exchange.signal);
+    },
+    log,
+  );
+}
+
+/** `multipart/byteranges` (RFC 9110 §14.6): one part for each range, in the order asked for. */
+async function sendMultipart(
+  exchange: Exchange,
+  headers: string[],
+  blob: OpenedBlob,
+  spans: readonly Span[],
+  log: Logger,
+): Promise<void> {
+  const boundary = randomUUID();
+  const heads = spans.map((span, index) =>
+    Buffer.from(
+      `${index === 0 ? "" : "\r\n"}--${boundary}\r\nContent-Type: application/octet-stream\r\n` +
+        `Content-Range: ${formatContentRange(span, blob.size)}\r\n\r\n`,
+      "latin1",
+    ),
+  );
+  const tail = Buffer.from(`\r\n--${boundary}--\r\n`, "latin1");
+  const length = spans.reduce((sum, span, i) => sum + heads[i]!.length + span.end - span.start, tail.length);
+  headers[headers.indexOf("Content-Type") + 1] = `multipart/byteranges; boundary=${boundary}`;
+  headers.push("Content-Length", String(length));
+  await sendPieces(
+    exchange,
+    206,
+    headers,
+    async (body) => {
+      for (const [index, span] of spans.entries()) {
+        await body.write(heads[index]!);
+        await blob.send(span, body, exchange.signal);
+      }
+      await body.write(tail);
+    },
+    log,
+  );
+}
+
+/** Sends the headers with the first piece, so that a source that fails before it still gets an error answer. */
+async function sendPieces(
+  exchange: Exchange,
+  status: number,
+  headers: string[],
+  send: (body: Pick<AnswerBody, "write">) => Promise<void>,
+  log: Logger,
+): Promise<void> {
+  let body: AnswerBody | undefined;
+  try {
+    await send({
+      write(chunk) {
+        body ??= exchange.begin(status, headers);
+        return body.write(chunk);
+      },
+    });
+    body ??= exchange.begin(status, headers);
+    body.end();
+  } catch (error) {
+    if (body === undefined) throw error;
+    body.abort();
+    if (!exchange.signal.aborted) log.error("an answer broke off: no source of the blob is left", { error });
+  }
+}
+
+async function remove(
+  exchange: Exchange,
+  name: string,
+  digest: Digest,
+  { catalog, find, commit, answers }: BlobParts,
+): Promise<void> {
+  await find.blob(name, digest);
+  const by = catalog.referencedBy(name, digest);
+  if (by.length > 0) {
+    throw new Refusal("UNSUPPORTED", "a manifest of this repository references the blob: delete that first", {
+      detail: { referencedBy: by.slice(0, 20) },
+    });
+  }
+  let version: string;
+  try {
+    version = await commit([{ kind: "delete-link", repository: name, digest }]);
+  } catch (error) {
+    // A manifest came between, or the blob is a visible manifest's own bytes.
+    if (isContentError(error, "denied")) throw new Refusal("UNSUPPORTED", error.message, { cause: error });
+    throw error;
+  }
+  exchange.send(202, ["Content-Length", "0", ...answers.fixed, "Meridian-Version", version]);
+}

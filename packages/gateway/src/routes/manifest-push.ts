@@ -1,0 +1,167 @@
+import type { Catalog, Change, TagCondition } from "@meridian/catalog";
+import {
+  contentErrorToOci,
+  type Digest,
+  type DigestAlgorithm,
+  digestAlgorithm,
+  digestOf,
+  isContentError,
+  type Manifest,
+  parseManifest,
+  parseReference,
+  parseTag,
+} from "@meridian/oci";
+import type { Principal } from "@meridian/policy";
+import { type Access, repositoryNeed } from "../access.ts";
+import type { AnswerHeaders } from "../answer.ts";
+import type { CommitRecords } from "../commit-records.ts";
+import { entityTag, preconditionFailed, tagCondition } from "../conditional.ts";
+import { type CopyKeeper, holderChanges, type StoredBlob } from "../copy-keeper.ts";
+import type { Exchange } from "../exchange.ts";
+import type { FindContent } from "../find-content.ts";
+import type { Handler } from "../handler.ts";
+import type { ManifestBytes } from "../manifest-bytes.ts";
+import { manifestValue } from "../manifest-value.ts";
+import { parseQuery } from "../query.ts";
+import { Refusal } from "../refusal.ts";
+import { readBody } from "../request-body.ts";
+
+interface ManifestPushParts {
+  readonly access: Access;
+  readonly answers: AnswerHeaders;
+  readonly catalog: Catalog;
+  readonly find: FindContent;
+  readonly keeper: CopyKeeper;
+  readonly commit: CommitRecords;
+  readonly manifests: ManifestBytes;
+  readonly maxManifestBytes: number;
+}
+
+/** More tags in one push are refused. */
+const MAX_TAGS = 100;
+
+/**
+ * `PUT /v2/<name>/manifests/<reference>` (OCI distribution-spec, end-7), with `?tag=` for tags beside a digest, and
+ * If-Match or If-None-Match on the tag. Bytes first, then all records in one commit: nothing is ever half visible.
+ */
+export function pushManifest(parts: ManifestPushParts): Handler {
+  return async (exchange, { name, reference }) => {
+    const principal = await parts.access.admit(exchange, repositoryNeed(name, "push"));
+    const wanted = readTarget(exchange, reference);
+    requireCondition(name, wanted, parts.catalog);
+    const bytes = await readBody(exchange, parts.maxManifestBytes);
+    const manifest = parseManifest(bytes, exchange.header("content-type"));
+    const digest = digestOf(bytes, wanted.algorithm);
+    if (wanted.digest !== undefined && wanted.digest !== digest) {
+      throw new Refusal("DIGEST_INVALID", `the manifest sent has the digest ${digest}`, {
+        detail: { sent: digest, asked: wanted.digest },
+      });
+    }
+    await parts.find.requireAll(name, requiredDigests(manifest));
+    const stored = await parts.keeper.store(bytes, digest);
+    const pushed: Push = { name, manifest, digest, size: bytes.byteLength, tags: wanted.tags, principal, stored };
+    const version = await commitPush(pushed, wanted, parts);
+    parts.manifests.keep(digest, bytes);
+    exchange.send(201, createdHeaders(pushed, version, parts.answers));
+  };
+}
+
+/** What the client wants the manifest to be called. */
+interface Target {
+  /** Absent when pushed by tag. */
+  readonly digest?: Digest;
+  readonly algorithm: DigestAlgorithm;
+  readonly tags: readonly string[];
+  readonly condition?: TagCondition;
+}
+
+function readTarget(exchange: Exchange, reference: string): Target {
+  const asked = parseReference(reference);
+  const more = parseQuery(exchange.query).getAll("tag").map(parseTag);
+  const tags = [...new Set(asked.kind === "tag" ? [asked.tag, ...more] : more)];
+  if (tags.length > MAX_TAGS)
+    throw new Refusal("UNSUPPORTED", `more than ${MAX_TAGS} tags in one push`, { status: 400 });
+  const condition = tagCondition(exchange);
+  if (condition !== undefined && tags.length !== 1) {
+    throw new Refusal("UNSUPPORTED", "If-Match and If-None-Match need exactly one tag", { status: 400 });
+  }
+  const digest = asked.kind === "digest" ? asked.digest : undefined;
+  return { digest, algorithm: digest === undefined ? "sha256" : digestAlgorithm(digest), tags, condition };
+}
+
+/** Refuses before the body is read what the view already refuses; the commit decides. */
+function requireCondition(name: string, { condition, tags }: Target, catalog: Catalog): void {
+  if (condition === undefined) return;
+  const current = catalog.tag(name, tags[0]!)?.digest;
+  const holds = condition.ifMatch === undefined ? current === undefined : current === condition.ifMatch;
+  if (!holds) throw preconditionFailed(tags[0]!, current);
+}
+
+/** Config, layers and children, each once; foreign layers are never required, nor is a subject. */
+function requiredDigests(manifest: Manifest): Digest[] {
+  return [
+    ...new Set(manifest.references.filter(({ role }) => role !== "foreign").map(({ descriptor }) => descriptor.digest)),
+  ];
+}
+
+interface Push {
+  readonly name: string;
+  readonly manifest: Manifest;
+  readonly digest: Digest;
+  readonly size: number;
+  readonly tags: readonly string[];
+  readonly principal: Principal;
+  readonly stored: StoredBlob;
+}
+
+async function commitPush(
+  push: Push,
+  { condition, tags }: Target,
+  { commit, catalog }: ManifestPushParts,
+): Promise<string> {
+  try {
+    return await commit(pushChanges(push, catalog), condition);
+  } catch (error) {
+    if (isContentError(error, "precondition"))
+      throw preconditionFailed(tags[0] ?? "", catalog.tag(push.name, tags[0] ?? "")?.digest);
+    if (isContentError(error)) throw contentErrorToOci(error, "manifest");
+    throw error;
+  }
+}
+
+function pushChanges({ name, manifest, digest, size, tags, principal, stored }: Push, catalog: Catalog): Change[] {
+  const who = principal.name ?? "anonymous";
+  const { mediaType } = manifest;
+  const created: Change[] = catalog.hasRepository(name) ? [] : [{ kind: "repository", repository: name, who }];
+  return [
+    ...created,
+    { kind: "link", repository: name, digest, size },
+    ...holderChanges(stored),
+    { kind: "manifest", repository: name, digest, value: manifestValue(manifest, size) },
+    ...tags.map((tag): Change => ({ kind: "tag", repository: name, tag, digest, mediaType, size, who })),
+  ];
+}
+
+function createdHeaders(
+  { name, manifest, digest, tags, stored }: Push,
+  version: string,
+  answers: AnswerHeaders,
+): string[] {
+  return [
+    "Location",
+    `/v2/${name}/manifests/${digest}`,
+    "Docker-Content-Digest",
+    digest,
+    "ETag",
+    entityTag(digest),
+    "Content-Length",
+    "0",
+    ...answers.fixed,
+    "Meridian-Version",
+    version,
+    "Meridian-Copies",
+    String(stored.nodes.length),
+    ...(manifest.subject === undefined ? [] : ["OCI-Subject", manifest.subject.digest]),
+    ...tags.flatMap((tag) => ["OCI-Tag", tag]),
+  ];
+}

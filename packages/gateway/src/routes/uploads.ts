@@ -1,0 +1,131 @@
+import type { Catalog } from "@meridian/catalog";
+import type { Topology } from "@meridian/cluster";
+import {
+  type Digest,
+  type DigestAlgorithm,
+  digestAlgorithm,
+  OciError,
+  tryParseDigest,
+  tryParseRepository,
+} from "@meridian/oci";
+import type { Principal } from "@meridian/policy";
+import { sealUploadSession } from "@meridian/transfer";
+import { type Access, repositoryNeed } from "../access.ts";
+import type { AnswerHeaders } from "../answer.ts";
+import { answerPushed, type BlobPush } from "../blob-push.ts";
+import type { BlobSources } from "../blob-sources.ts";
+import type { CopyKeeper } from "../copy-keeper.ts";
+import type { Exchange } from "../exchange.ts";
+import type { Handler } from "../handler.ts";
+import { parseQuery } from "../query.ts";
+import { Refusal } from "../refusal.ts";
+import { appendBody, type UploadNodes } from "../upload-nodes.ts";
+import { sendProgress } from "./upload.ts";
+
+interface UploadsParts {
+  readonly access: Access;
+  readonly answers: AnswerHeaders;
+  readonly catalog: Catalog;
+  readonly topology: Topology;
+  readonly sources: BlobSources;
+  readonly keeper: CopyKeeper;
+  readonly nodes: UploadNodes;
+  readonly push: BlobPush;
+  readonly uploadKey: Uint8Array;
+}
+
+/**
+ * `POST /v2/<name>/blobs/uploads/` (OCI distribution-spec, end-4a, end-4b, end-11): mounts what `mount` names, stores the
+ * body as what `digest` names, or begins an upload session.
+ */
+export function startUpload(parts: UploadsParts): Handler {
+  return async (exchange, { name }) => {
+    const query = parseQuery(exchange.query);
+    const from = query.get("from");
+    const source = from === null ? undefined : tryParseRepository(from);
+    const mount = query.get("mount");
+    const mounted = mount === null ? undefined : requireDigest(mount);
+    const principal = await admit(exchange, name, mounted === undefined ? undefined : source, parts);
+    if (mounted !== undefined && (await tryMount(exchange, name, mounted, source, principal, parts))) return;
+    const digest = query.get("digest");
+    if (digest !== null) await pushWhole(exchange, name, requireDigest(digest), principal, parts);
+    else await begin(exchange, name, algorithmOf(query.get("digest-algorithm"), mounted), parts);
+  };
+}
+
+function requireDigest(text: string): Digest {
+  const digest = tryParseDigest(text);
+  if (digest === undefined) throw new Refusal("DIGEST_INVALID", "not a sha256 or sha512 digest");
+  return digest;
+}
+
+/** Push here; and pull from the mount's source, unless the policy forbids that anyway: then the client uploads. */
+async function admit(
+  exchange: Exchange,
+  name: string,
+  source: string | undefined,
+  { access }: UploadsParts,
+): Promise<Principal> {
+  const push = repositoryNeed(name, "push");
+  if (source === undefined || source === name) return await access.admit(exchange, push);
+  const pull = repositoryNeed(source, "pull");
+  try {
+    return await access.admit(exchange, push, pull);
+  } catch (error) {
+    if (error instanceof OciError && error.code === "DENIED") return await access.admit(exchange, push);
+    throw error;
+  }
+}
+
+/** True when it answered. A blob that is not there, or may not be read there, is a miss, no error. */
+async function tryMount(
+  exchange: Exchange,
+  name: string,
+  digest: Digest,
+  source: string | undefined,
+  principal: Principal,
+  { access, catalog, sources, push, answers }: UploadsParts,
+): Promise<boolean> {
+  const repository = source ?? name;
+  if (!access.decide(exchange, principal, repositoryNeed(repository, "pull")).allow) return false;
+  const blob = catalog.blob(repository, digest);
+  if (blob === undefined || !sources.reachable(blob)) return false;
+  answerPushed(exchange, name, await push.mount(name, digest, blob.size, principal), answers);
+  return true;
+}
+
+async function pushWhole(
+  exchange: Exchange,
+  name: string,
+  digest: Digest,
+  principal: Principal,
+  parts: UploadsParts,
+): Promise<void> {
+  const upload = await parts.keeper.begin({ digest, algorithm: digestAlgorithm(digest) });
+  const control = parts.nodes.control(upload.node);
+  try {
+    if (exchange.hasBody) await appendBody(parts.nodes.bytes(upload.node), upload.id, exchange, 0);
+    answerPushed(exchange, name, await parts.push.finish(name, upload, digest, principal), parts.answers);
+  } catch (error) {
+    // Nobody knows this upload's name: it cannot be resumed.
+    await control.cancelUpload({ uploadId: upload.id }).catch(() => undefined);
+    throw error;
+  }
+}
+
+function algorithmOf(asked: string | null, mounted: Digest | undefined): DigestAlgorithm | undefined {
+  if (asked === null) return mounted === undefined ? undefined : digestAlgorithm(mounted);
+  if (asked === "sha256" || asked === "sha512") return asked;
+  throw new Refusal("UNSUPPORTED", "digest-algorithm is neither sha256 nor sha512", { status: 400 });
+}
+
+async function begin(
+  exchange: Exchange,
+  name: string,
+  algorithm: DigestAlgorithm | undefined,
+  parts: UploadsParts,
+): Promise<void> {
+  const upload = await parts.keeper.begin({ algorithm });
+  const token = sealUploadSession(parts.uploadKey, { site: parts.topology.site, ...upload, repository: name });
+  sendProgress(exchange, 202, { name, token, id: upload.id, offset: 0 }, parts.answers);
+}

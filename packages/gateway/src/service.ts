@@ -1,0 +1,166 @@
+import { isIPv6 } from "node:net";
+import type { Catalog } from "@meridian/catalog";
+import type { Peers, SiteMonitor, Topology } from "@meridian/cluster";
+import type { Decider, TokenVerifier } from "@meridian/policy";
+import type { RpcServer } from "@meridian/rpc";
+import type { Clock, HealthCheck, HealthReport, Logger, Random, Timers, TlsSource } from "@meridian/runtime";
+import type { NodeBytes } from "@meridian/transfer";
+import { siteV1 } from "@meridian/wire";
+import { createAccess } from "./access.ts";
+import { createAnswerHeaders } from "./answer.ts";
+import { createBlobPush } from "./blob-push.ts";
+import { createBlobSources } from "./blob-sources.ts";
+import { createClientOrigin } from "./client-origin.ts";
+import { createCommitRecords } from "./commit-records.ts";
+import type { GatewayConfig } from "./config.ts";
+import { createCopyKeeper } from "./copy-keeper.ts";
+import { createDispatch } from "./dispatch.ts";
+import { startEdgeServer } from "./edge-server.ts";
+import { createFindContent } from "./find-content.ts";
+import type { ResourceHandlers } from "./handler.ts";
+import { createImageStates } from "./image-state.ts";
+import { createLookup } from "./lookup.ts";
+import { createManifestBytes } from "./manifest-bytes.ts";
+import { createReadiness } from "./readiness.ts";
+import { createReceipts } from "./receipts.ts";
+import type { ResourceName } from "./router.ts";
+import { blobRoutes } from "./routes/blobs.ts";
+import { catalogRoute } from "./routes/catalog.ts";
+import { livezRoute, readyzRoute } from "./routes/health.ts";
+import { deleteManifest } from "./routes/manifest-delete.ts";
+import { pullManifest } from "./routes/manifest-pull.ts";
+import { pushManifest } from "./routes/manifest-push.ts";
+import { replicationRoute, routeRoute, statusRoute } from "./routes/meridian.ts";
+import { pingRoute } from "./routes/ping.ts";
+import { referrersRoute } from "./routes/referrers.ts";
+import { tagsRoute } from "./routes/tags.ts";
+import { tokenRoute } from "./routes/token.ts";
+import { uploadRoutes } from "./routes/upload.ts";
+import { startUpload } from "./routes/uploads.ts";
+import { createSiteProxy } from "./site-proxy.ts";
+import { createSiteService } from "./site-service.ts";
+import { createUploadNodes } from "./upload-nodes.ts";
+
+/** What a gateway shares with the other roles of its process, or is given by it. */
+export interface GatewayDeps {
+  readonly topology: Topology;
+  readonly peers: Peers;
+  readonly monitor: SiteMonitor;
+  readonly catalog: Catalog;
+  readonly decider: Decider;
+  readonly verifier: TokenVerifier;
+  /** The bytes of a node, as site/process: in process or over HTTPS. Undefined when there is no way to it. */
+  readonly bytesOf: (node: string) => NodeBytes | undefined;
+  /** Where SiteService is registered; it must not listen yet. */
+  readonly rpc: Pick<RpcServer, "register">;
+  /** Signs the upload sessions of this site: the same at all of its gateways. */
+  readonly uploadKey: Uint8Array;
+  /** Certificate of the edge, and the trust for other sites' edges. Absent: plain HTTP. */
+  readonly tls?: TlsSource;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly random: Random;
+  readonly log: Logger;
+  /** What /readyz and other sites' pings are told: all checks of the process, {@link Gateway.checks} included. */
+  readonly health: () => Promise<HealthReport>;
+}
+
+/** A gateway that listens. Disposing it drains and closes the edge. */
+export interface Gateway extends AsyncDisposable {
+  /** host:port as bound. */
+  readonly address: string;
+  /** Origin of the edge, e.g. "https://127.0.0.1:5001". */
+  readonly url: string;
+  readonly checks: readonly HealthCheck[];
+}
+
+/** Registers SiteService and serves the OCI API. @throws Error one line, when the address cannot be bound. */
+export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Promise<Gateway> {
+  await using opened = new AsyncDisposableStack();
+  const { clock, timers, log, catalog } = deps;
+  const copies = config.copies ?? Math.min(2, deps.peers.processes("blob-node", deps.topology.site).length || 1);
+  let boundTo = `${config.host}:${config.port}`;
+
+  const clients = createClientOrigin({ trustedProxies: config.trustedProxies, fallbackHost: () => boundTo });
+  const access = createAccess({
+    ...config,
+    ...deps,
+    cluster: deps.topology.cluster,
+    site: deps.topology.site,
+    clients,
+  });
+  const answers = opened.use(createAnswerHeaders({ ...deps, maxStalenessMs: config.maxStalenessMs }));
+  const lookup = createLookup(deps);
+  const find = createFindContent({ catalog, lookup });
+  const sources = createBlobSources({ ...deps, lookup, copies, transientWaitMs: config.transientWaitMs });
+  const keeper = createCopyKeeper({ ...deps, copies, degraded: config.degraded });
+  const commit = createCommitRecords({ ...deps, transientWaitMs: config.transientWaitMs });
+  const push = createBlobPush({ ...deps, keeper, commit });
+  const manifests = createManifestBytes({ ...config, sources, maxBytes: config.manifestCacheBytes });
+  const images = createImageStates(deps);
+  const receipts = createReceipts({ ...deps, images });
+  const nodes = createUploadNodes(deps);
+  const proxy = opened.use(createSiteProxy({ peers: deps.peers, trust: deps.tls }));
+  const parts = {
+    ...config,
+    ...deps,
+    clients,
+    access,
+    answers,
+    find,
+    sources,
+    keeper,
+    commit,
+    push,
+    manifests,
+    receipts,
+    nodes,
+    proxy,
+  };
+
+  const routes: Readonly<Record<ResourceName, ResourceHandlers>> = {
+    ping: pingRoute(parts),
+    token: tokenRoute(parts),
+    livez: livezRoute(),
+    readyz: readyzRoute(parts),
+    catalog: catalogRoute(parts),
+    status: statusRoute(parts),
+    tags: tagsRoute(parts),
+    manifest: { GET: pullManifest(parts), PUT: pushManifest(parts), DELETE: deleteManifest(parts) },
+    blob: blobRoutes(parts),
+    uploads: { POST: startUpload(parts) },
+    upload: uploadRoutes(parts),
+    referrers: referrersRoute(parts),
+    replication: replicationRoute(parts),
+    route: routeRoute(parts),
+  };
+
+  const readiness = createReadiness({ isReady: () => catalog.ready, waitMs: config.transientWaitMs, clock, timers });
+  const dispatch = createDispatch({ ...config, ...deps, routes, readiness, answers, site: deps.topology.site });
+  deps.rpc.register(siteV1.SiteService, createSiteService({ ...deps, images }));
+  const limits = { idleMs: config.bodyIdleMs, discardMs: config.discardMs, timers };
+  const edge = opened.use(
+    await startEdgeServer({ ...config, tls: deps.tls, limits, handle: dispatch.handle, timers, log }),
+  );
+  boundTo = isIPv6(edge.host) ? `[${edge.host}]:${edge.port}` : `${edge.host}:${edge.port}`;
+  if (config.anonymous !== "none")
+    log.warn("the gateway serves requests without a login", { anonymous: config.anonymous });
+
+  const owned = opened.move();
+  return {
+    address: boundTo,
+    url: `${deps.tls === undefined ? "http" : "https"}://${boundTo}`,
+    checks: [catalogCheck(catalog)],
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+function catalogCheck(catalog: Catalog): HealthCheck {
+  return {
+    name: "catalog",
+    async check() {
+      if (!catalog.ready)
+        throw new Error("the catalog's view is behind the log, or not listed by the site's other gateways");
+    },
+  };
+}

@@ -1,0 +1,129 @@
+import { type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
+import { Agent, request as httpsRequest } from "node:https";
+import type { Peers } from "@meridian/cluster";
+import type { TlsSource } from "@meridian/runtime";
+import type { Exchange, HeaderList } from "./exchange.ts";
+import { Refusal, unavailable } from "./refusal.ts";
+
+/** Passes requests on to the gateways of other sites. Clients are never redirected: they would lose their credentials. */
+export interface SiteProxy extends Disposable {
+  /** @throws Refusal 503 when no gateway of the site can be reached, BLOB_UPLOAD_UNKNOWN when there is no such site. */
+  pass(exchange: Exchange, site: string): Promise<void>;
+}
+
+/** Headers of one hop (RFC 9110 §7.6.1), and those that this side sets. */
+const HOP_BY_HOP = new Set([
+  "connection",
+  "keep-alive",
+  "transfer-encoding",
+  "te",
+  "trailer",
+  "upgrade",
+  "date",
+  "proxy-connection",
+]);
+const FORWARDED = [
+  "authorization",
+  "content-type",
+  "content-range",
+  "content-length",
+  "user-agent",
+  "traceparent",
+  "tracestate",
+];
+/** Answers to uploads have small bodies. */
+const MAX_ANSWER = 64 * 1024;
+/** Answers start within 20 s of a body's last byte. */
+const ANSWER_TIMEOUT_MS = 25_000;
+const PROXIED = "meridian-proxied";
+
+/** `trust`: whose certificates to accept at the other sites' edges; absent where the edge is plain HTTP. */
+export function createSiteProxy({ peers, trust }: { readonly peers: Peers; readonly trust?: TlsSource }): SiteProxy {
+  const agent = trust === undefined ? undefined : new Agent({ keepAlive: true, maxSockets: 64, timeout: 60_000 });
+  return {
+    async pass(exchange, site) {
+      const gateways = peers.processes("gateway", site).filter(({ edge }) => edge !== undefined);
+      if (gateways.length === 0 || exchange.header(PROXIED) !== undefined) {
+        throw new Refusal("BLOB_UPLOAD_UNKNOWN", "there is no such upload: start a new one");
+      }
+      const options = { method: exchange.method, path: pathOf(exchange), headers: headersOf(exchange) };
+      const origin = new URL(gateways[0]!.edge!);
+      const outgoing =
+        origin.protocol === "https:"
+          ? httpsRequest(origin, { ...options, agent, ca: trust?.current().ca })
+          : httpRequest(origin, options);
+      try {
+        const response = await exchangeBodies(exchange, outgoing);
+        await relay(exchange, response);
+      } catch (error) {
+        outgoing.destroy();
+        if (error instanceof Refusal) throw error;
+        throw unavailable(
+          `this upload is at site ${site}, which cannot be reached now; it can go on later, or start anew here`,
+          { cause: error },
+        );
+      }
+    },
+    [Symbol.dispose]: () => agent?.destroy(),
+  };
+}
+
+function pathOf(exchange: Exchange): string {
+  return exchange.query === "" ? exchange.path : `${exchange.path}?${exchange.query}`;
+}
+
+function headersOf(exchange: Exchange): Record<string, string> {
+  const headers: Record<string, string> = { [PROXIED]: "1" };
+  for (const name of FORWARDED) {
+    const value = exchange.header(name);
+    if (value !== undefined) headers[name] = value;
+  }
+  return headers;
+}
+
+/** Sends the body on as it comes, and resolves with the answer, which may come earlier than the body's end. */
+function exchangeBodies(exchange: Exchange, outgoing: ClientRequest): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    let answered = false;
+    outgoing.once("error", reject).once("response", (response) => {
+      answered = true;
+      resolve(response);
+    });
+    sendBody(exchange, outgoing, () => answered).then(() => {
+      outgoing.setTimeout(ANSWER_TIMEOUT_MS, () => outgoing.destroy(new Error("no answer in time")));
+    }, reject);
+  });
+}
+
+async function sendBody(exchange: Exchange, outgoing: ClientRequest, isAnswered: () => boolean): Promise<void> {
+  if (exchange.hasBody) {
+    for await (const chunk of exchange.body()) {
+      if (outgoing.destroyed || isAnswered()) return;
+      await new Promise<void>((resolve) => outgoing.write(chunk, () => resolve()));
+    }
+  }
+  outgoing.end();
+}
+
+async function relay(exchange: Exchange, response: IncomingMessage): Promise<void> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of response as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > MAX_ANSWER) throw new Error("the other gateway's answer is too long");
+    chunks.push(chunk);
+  }
+  exchange.send(
+    response.statusCode ?? 502,
+    endToEnd(response.rawHeaders),
+    length === 0 ? undefined : Buffer.concat(chunks),
+  );
+}
+
+function endToEnd(raw: readonly string[]): HeaderList {
+  const kept: string[] = [];
+  for (let i = 0; i + 1 < raw.length; i += 2) {
+    if (!HOP_BY_HOP.has(raw[i]!.toLowerCase())) kept.push(raw[i]!, raw[i + 1]!);
+  }
+  return kept;
+}
