@@ -2,6 +2,7 @@ import { type AgentOptions, Agent as HttpAgent } from "node:http";
 import { Agent as HttpsAgent } from "node:https";
 import { createSecureContext } from "node:tls";
 import { ContentError } from "@meridian/oci";
+import { clientTlsOptions } from "@meridian/pki";
 import type { IdentifyPeer, PeerIdentity, TlsSource } from "@meridian/runtime";
 
 /** How a client proves who it is and knows whom it talks to. Both absent only for plain HTTP. */
@@ -35,18 +36,16 @@ export function createByteAgent(origin: URL, { tls, identify, expect }: ClientTl
     );
   }
   const make = (): HttpsAgent => {
-    const { key, cert, ca } = tls.current();
+    const { key, cert, ca, minVersion, ...connection } = clientTlsOptions(tls, { identify, expect });
     return new HttpsAgent({
       ...OPTIONS,
-      secureContext: createSecureContext({ key, cert, ca, minVersion: "TLSv1.3" }),
-      // Sessions are kept per agent, so a resumed one was verified against the same expectation before.
+      ...connection,
+      secureContext: createSecureContext({ key, cert, ca, minVersion }),
+      // Sessions are kept per agent, so one that is resumed was verified against the same expectation before.
       maxCachedSessions: 8,
-      rejectUnauthorized: true,
       // No server name is sent: nodes are known by the URI in their certificate, wherever they listen.
       servername: "",
       highWaterMark: READ_AHEAD_BYTES,
-      checkServerIdentity: (_host: string, certificate: { raw: Buffer }) =>
-        wrongPeer(certificate.raw, identify, expect),
     } as AgentOptions);
   };
   let agent = make();
@@ -67,19 +66,6 @@ export function createByteAgent(origin: URL, { tls, identify, expect }: ClientTl
 function plainAgent(): ByteAgent {
   const agent = new HttpAgent({ ...OPTIONS, highWaterMark: READ_AHEAD_BYTES } as AgentOptions);
   return { secure: false, current: () => agent, [Symbol.dispose]: () => agent.destroy() };
-}
-
-function wrongPeer(certificate: Uint8Array, identify: IdentifyPeer, expect: ClientTls["expect"]): Error | undefined {
-  try {
-    const peer = identify(certificate);
-    if (expect === undefined || expect(peer)) return undefined;
-    return new ContentError(
-      "denied",
-      `the node at the other end is ${peer.site}/${peer.service}, not who was asked for`,
-    );
-  } catch (error) {
-    return error instanceof Error ? error : new Error(String(error));
-  }
 }
 
 function retire(agent: HttpsAgent): void {

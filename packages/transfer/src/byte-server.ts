@@ -3,6 +3,7 @@ import { createServer as createHttpServer, type IncomingMessage, type Server, ty
 import { createServer as createHttpsServer, type Server as HttpsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { ContentError, isContentError } from "@meridian/oci";
+import { followTlsSource, serverTlsOptions } from "@meridian/pki";
 import {
   type Clock,
   createSystemClock,
@@ -60,8 +61,8 @@ const DISCARD_BODY_MS = 30_000;
 export async function startByteServer(options: ByteServerOptions): Promise<ByteServer> {
   const { tls, identify, host, port } = options;
   if (tls !== undefined && identify === undefined) throw new ContentError("invalid", "TLS without peer identification");
-  const server = tls === undefined ? createHttpServer() : createHttpsServer(secureOptions(tls));
-  const subscription = tls?.subscribe(() => (server as HttpsServer).setSecureContext(secureOptions(tls)));
+  const server = tls === undefined ? createHttpServer() : createHttpsServer(serverTlsOptions(tls, { edge: false }));
+  const rotation = tls && followTlsSource(server as HttpsServer, tls, { edge: false });
   server.requestTimeout = 0;
   server.headersTimeout = 60_000;
   server.keepAliveTimeout = 130_000;
@@ -79,15 +80,10 @@ export async function startByteServer(options: ByteServerOptions): Promise<ByteS
     port: address.port,
     url: `${tls ? "https" : "http"}://${authority}:${address.port}`,
     async [Symbol.asyncDispose]() {
-      subscription?.[Symbol.dispose]();
+      rotation?.[Symbol.dispose]();
       await stop(server, options.timers ?? systemTimers, options.stopGraceMs ?? 10_000);
     },
   };
-}
-
-function secureOptions(tls: TlsSource) {
-  const { key, cert, ca } = tls.current();
-  return { key, cert, ca, minVersion: "TLSv1.3", requestCert: true, rejectUnauthorized: true } as const;
 }
 
 async function stop(server: Server, timers: Timers, graceMs: number): Promise<void> {

@@ -19,6 +19,8 @@ export async function serveBlob(exchange: ByteExchange, digestText: string): Pro
   if (blob === undefined) throw new ContentError("not-found", `no blob ${digest}`);
 
   response.setHeader(ByteHeader.size, blob.size);
+  response.setHeader(ByteHeader.servedBy, blob.servedBy);
+  response.setHeader(ByteHeader.route, blob.route);
   const start = asked?.start ?? 0;
   const end = Math.min(asked?.end ?? blob.size, blob.size);
   if (asked !== undefined && start >= blob.size) {
@@ -26,8 +28,6 @@ export async function serveBlob(exchange: ByteExchange, digestText: string): Pro
   }
   response.statusCode = asked === undefined ? 200 : 206;
   response.setHeader("content-type", "application/octet-stream");
-  response.setHeader(ByteHeader.servedBy, blob.servedBy);
-  response.setHeader(ByteHeader.route, blob.route);
   if (asked !== undefined) response.setHeader("content-range", `bytes ${start}-${end - 1}/${blob.size}`);
   if (headOnly || blob.route === "local") response.setHeader("content-length", end - start);
   // Bytes that are still arriving may turn out wrong: only a chunked body can say so at its end.
