@@ -10,3 +10,7 @@ export type {
   OpenBlob,
   Upload,
 } from "./blob-store.ts";
+export { BUFFER_BYTES, BufferPool } from "./buffer-pool.ts";
+export { type FilesystemStoreOptions, openFilesystemStore } from "./filesystem-store.ts";
+export { createMemoryBlobStore } from "./memory-store.ts";
+export { type CachedBlobStore, type SmallBlobCacheOptions, withSmallBlobCache } from "./small-blob-cache.ts";

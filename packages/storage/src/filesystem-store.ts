@@ -1,0 +1,200 @@
+import { readdir, readFile, rm, stat, statfs, unlink, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { ContentError, type Digest, type DigestAlgorithm } from "@meridian/oci";
+import type { Clock, Logger, Timers } from "@meridian/runtime";
+import { unlessAborted } from "./abort.ts";
+import { BlobCount } from "./blob-count.ts";
+import type { BlobInfo, BlobStore, OpenBlob, Upload } from "./blob-store.ts";
+import { BufferPool } from "./buffer-pool.ts";
+import { DirectorySync } from "./directory-sync.ts";
+import { EarlySyncs } from "./early-syncs.ts";
+import { openFileBlob } from "./file-blob.ts";
+import { errorCode, fileError } from "./file-error.ts";
+import { FilesystemLayout } from "./filesystem-layout.ts";
+import { FilesystemUploads } from "./filesystem-uploads.ts";
+import { sweepUploads } from "./sweep.ts";
+import { UploadSessions } from "./upload-sessions.ts";
+
+/** Where a filesystem store is and what it uses. */
+export interface FilesystemStoreOptions {
+  /** Its folder, for this process alone; made when missing. */
+  readonly root: string;
+  readonly clock: Clock;
+  readonly timers: Timers;
+  readonly log: Logger;
+  /** Uploads that nobody wrote for this long are removed, in milliseconds; 7 days when absent. */
+  readonly sweepAfterMs?: number;
+  /** Buffers of reads; a pool of its own when absent. */
+  readonly bufferPool?: BufferPool;
+}
+
+const WEEK_MS = 7 * 24 * 3600 * 1000;
+const SWEEP_EVERY_MS = 3600 * 1000;
+/** Writers hold buffers only while the disk works, so few go a long way. */
+const WRITE_BUFFERS = 64;
+const STATS_AT_ONCE = 32;
+
+/**
+ * Opens a blob store in a folder and sweeps what a crash left half-written.
+ * @throws ContentError `unavailable` or `no-space`, in one line for the operator.
+ */
+export async function openFilesystemStore(options: FilesystemStoreOptions): Promise<BlobStore> {
+  const directories = new DirectorySync();
+  const layout = new FilesystemLayout(options.root, directories);
+  await layout.prepare();
+  const store = new FilesystemStore(options, layout, directories);
+  await store.sweep({ leftovers: true });
+  return store;
+}
+
+class FilesystemStore implements BlobStore {
+  readonly #options: FilesystemStoreOptions;
+  readonly #layout: FilesystemLayout;
+  readonly #readPool: BufferPool;
+  readonly #sessions: UploadSessions;
+  readonly #count = new BlobCount(() => this.list());
+  readonly #sweeping: Disposable;
+  #probes = 0;
+
+  constructor(options: FilesystemStoreOptions, layout: FilesystemLayout, directories: DirectorySync) {
+    this.#options = options;
+    this.#layout = layout;
+    this.#readPool = options.bufferPool ?? new BufferPool();
+    this.#sessions = new UploadSessions(
+      new FilesystemUploads({
+        layout,
+        directories,
+        readPool: this.#readPool,
+        writePool: new BufferPool({ maxBuffers: WRITE_BUFFERS }),
+        earlySyncs: new EarlySyncs(),
+        publishing: (digest, size, place) => this.#publishing(digest, size, place),
+      }),
+    );
+    this.#sweeping = options.timers.every(SWEEP_EVERY_MS, () => void this.#sweepAgain());
+  }
+
+  stat(digest: Digest): Promise<BlobInfo | undefined> {
+    return this.#doing("look up a blob", async () => {
+      const size = await this.#sizeOf(digest);
+      return size === undefined ? undefined : { digest, size };
+    });
+  }
+
+  open(digest: Digest): Promise<OpenBlob | undefined> {
+    return this.#doing("open a blob", () => openFileBlob(this.#layout.blob(digest), this.#readPool));
+  }
+
+  begin(id: string, options?: { algorithm?: DigestAlgorithm }): Promise<Upload> {
+    return this.#sessions.begin(id, options);
+  }
+
+  resume(id: string, options?: { algorithm?: DigestAlgorithm }): Promise<Upload | undefined> {
+    return this.#sessions.resume(id, options);
+  }
+
+  /** Not fsynced: a blob that a power loss brings back is whole, and will be deleted again. */
+  delete(digest: Digest): Promise<boolean> {
+    return this.#doing("delete a blob", async () => {
+      const size = this.#count.wanted ? await this.#sizeOf(digest) : undefined;
+      try {
+        await unlink(this.#layout.blob(digest));
+      } catch (error) {
+        if (errorCode(error) === "ENOENT") return false;
+        throw error;
+      }
+      if (size !== undefined) this.#count.removed(size);
+      return true;
+    });
+  }
+
+  async *list(): AsyncGenerator<BlobInfo> {
+    for (const algorithm of ["sha256", "sha512"]) {
+      const folder = join(this.#layout.blobs, algorithm);
+      for (const prefix of await this.#namesIn(folder)) {
+        const names = await this.#namesIn(join(folder, prefix));
+        const digests = names
+          .map((name) => this.#layout.digestAt(algorithm, prefix, name))
+          .filter((d) => d !== undefined);
+        for (let at = 0; at < digests.length; at += STATS_AT_ONCE) {
+          const infos = await Promise.all(digests.slice(at, at + STATS_AT_ONCE).map((digest) => this.stat(digest)));
+          for (const info of infos) if (info !== undefined) yield info;
+        }
+      }
+    }
+  }
+
+  usage(): Promise<{ blobs: number; bytes: number; freeBytes: number }> {
+    return this.#doing("measure the disk", async () => {
+      const [counted, disk] = await Promise.all([this.#count.read(), statfs(this.#layout.root)]);
+      return { ...counted, freeBytes: disk.bavail * disk.bsize };
+    });
+  }
+
+  async probe(signal?: AbortSignal): Promise<void> {
+    const path = join(this.#layout.uploads, `.probe-${process.pid}-${this.#probes++}`);
+    const probing = this.#doing("write and read a probe", async () => {
+      try {
+        await writeFile(path, path, { flush: true, mode: 0o600 });
+        if ((await readFile(path, "utf8")) !== path)
+          throw new ContentError("unavailable", `${path} reads back changed`);
+      } finally {
+        await rm(path, { force: true });
+      }
+    });
+    // A disk that hangs never answers: the probe may outlive the question.
+    await unlessAborted(probing, signal);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#sweeping[Symbol.dispose]();
+    await this.#sessions.close();
+  }
+
+  async sweep({ leftovers }: { leftovers: boolean }): Promise<void> {
+    const { clock, log, sweepAfterMs = WEEK_MS, root } = this.#options;
+    const removed = await this.#doing("sweep uploads", () =>
+      sweepUploads({
+        folder: this.#layout.uploads,
+        olderThan: clock.now() - sweepAfterMs,
+        isLive: (id) => this.#sessions.isLive(id),
+        leftovers,
+      }),
+    );
+    if (removed > 0) log.info("swept uploads that nobody finished", { root, removed });
+  }
+
+  async #sweepAgain(): Promise<void> {
+    try {
+      await this.sweep({ leftovers: false });
+    } catch (error) {
+      this.#options.log.warn("could not sweep uploads", { root: this.#options.root, error });
+    }
+  }
+
+  async #publishing(digest: Digest, size: number, place: () => Promise<void>): Promise<void> {
+    const known = this.#count.wanted ? await this.#sizeOf(digest) : undefined;
+    await place();
+    if (this.#count.wanted && known === undefined) this.#count.added(size);
+  }
+
+  async #sizeOf(digest: Digest): Promise<number | undefined> {
+    return (await stat(this.#layout.blob(digest)).catch(absent))?.size;
+  }
+
+  #namesIn(folder: string): Promise<string[]> {
+    return this.#doing("list blobs", async () => ((await readdir(folder).catch(absent)) ?? []).sort());
+  }
+
+  async #doing<T>(what: string, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw fileError(error, what, this.#layout.root);
+    }
+  }
+}
+
+function absent(error: unknown): undefined {
+  if (errorCode(error) === "ENOENT") return undefined;
+  throw error;
+}

@@ -1,0 +1,82 @@
+import type { FileHandle } from "node:fs/promises";
+import { ContentError } from "@meridian/oci";
+import { unlessAborted } from "./abort.ts";
+import type { ByteSink, ByteSpan } from "./blob-store.ts";
+import type { BufferPool } from "./buffer-pool.ts";
+
+/** What {@link sendFile} sends, from where and through which buffers. */
+export interface FileSend {
+  readonly handle: FileHandle;
+  readonly span: ByteSpan;
+  readonly sink: ByteSink;
+  readonly pool: BufferPool;
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Sends a part of a file: while the sink has one buffer the next is being read, where the pool has a second to spare.
+ * @throws ContentError `unavailable` when the file ends early or cannot be read, the sink's own error, the signal's reason.
+ */
+export async function sendFile({ handle, span, sink, pool, signal }: FileSend): Promise<void> {
+  let position = span.start;
+  if (position >= span.end) return;
+  let current = await pool.acquire({ signal });
+  let spare: Buffer | undefined;
+  let writing: Promise<void> | undefined;
+  let reading: Promise<number> | undefined = fill(handle, current, position, span.end);
+  try {
+    for (;;) {
+      const length: number = await reading;
+      reading = undefined;
+      position += length;
+      if (position < span.end) {
+        spare ??= pool.tryAcquire();
+        if (spare !== undefined) reading = fill(handle, spare, position, span.end);
+      }
+      signal?.throwIfAborted();
+      writing = sink.write(current.subarray(0, length)) ?? undefined;
+      if (writing !== undefined) await unlessAborted(writing, signal);
+      writing = undefined;
+      if (position >= span.end) return;
+      if (reading !== undefined) [current, spare] = [spare!, current];
+      else reading = fill(handle, current, position, span.end);
+    }
+  } finally {
+    // The spare goes back when nothing is read into it any more, the current one when the sink is done with it.
+    await reading?.catch(() => undefined);
+    if (spare !== undefined) pool.release(spare);
+    giveBack(pool, current, writing);
+  }
+}
+
+function giveBack(pool: BufferPool, buffer: Buffer, writing: Promise<void> | undefined): void {
+  const release = (): void => pool.release(buffer);
+  if (writing === undefined) release();
+  else writing.then(release, release);
+}
+
+/** Reads until the buffer is full or `end` is reached; resolves with the number of bytes. */
+async function fill(handle: FileHandle, buffer: Buffer, position: number, end: number): Promise<number> {
+  const wanted = Math.min(buffer.length, end - position);
+  let length = 0;
+  while (length < wanted) {
+    const { bytesRead } = await read(handle, buffer, length, wanted - length, position + length);
+    if (bytesRead === 0) throw new ContentError("unavailable", `a file ended at byte ${position + length} of ${end}`);
+    length += bytesRead;
+  }
+  return length;
+}
+
+async function read(
+  handle: FileHandle,
+  buffer: Buffer,
+  offset: number,
+  length: number,
+  position: number,
+): Promise<{ bytesRead: number }> {
+  try {
+    return await handle.read(buffer, offset, length, position);
+  } catch (error) {
+    throw new ContentError("unavailable", `a file cannot be read: ${String(error)}`, { cause: error });
+  }
+}

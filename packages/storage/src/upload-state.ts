@@ -1,0 +1,64 @@
+import { type FileHandle, open, readFile } from "node:fs/promises";
+import type { DigestAlgorithm } from "@meridian/oci";
+import { errorCode } from "./file-error.ts";
+import type { ResumePoint } from "./upload-bytes.ts";
+
+/**
+ * The state file: one line of fixed length, so that writing it again never leaves a mixture.
+ *
+ *     1 sha256 0000000001048576
+ *     │ │      └ bytes of `data` that are synced: where a resume begins
+ *     │ └ what the upload is hashed with
+ *     └ format
+ */
+const LINE = /^1 (sha256|sha512) (\d{16})\n$/;
+
+/** Undefined when there is none, or none that can be read: then nothing was ever synced. */
+export async function readUploadState(path: string): Promise<ResumePoint | undefined> {
+  try {
+    const [, algorithm, offset] = LINE.exec(await readFile(path, "latin1")) ?? [];
+    return offset === undefined ? undefined : { algorithm: algorithm as DigestAlgorithm, offset: Number(offset) };
+  } catch (error) {
+    if (errorCode(error) === "ENOENT") return undefined;
+    throw error;
+  }
+}
+
+/** Writes a state file, made at its first writing. */
+export class UploadStateFile {
+  readonly #path: string;
+  #handle: FileHandle | undefined;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** Makes the file, still empty, when it is missing. */
+  async open(): Promise<FileHandle> {
+    this.#handle ??= await openKeeping(this.#path);
+    return this.#handle;
+  }
+
+  /** Durable when it resolves. */
+  async write({ algorithm, offset }: ResumePoint): Promise<void> {
+    const handle = await this.open();
+    const line = Buffer.from(`1 ${algorithm} ${String(offset).padStart(16, "0")}\n`, "latin1");
+    await handle.write(line, 0, line.length, 0);
+    await handle.datasync();
+  }
+
+  async close(): Promise<void> {
+    await this.#handle?.close();
+    this.#handle = undefined;
+  }
+}
+
+/** For writing, made when missing, its content kept: "r+" makes none, "w" would empty it. */
+async function openKeeping(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, "r+");
+  } catch (error) {
+    if (errorCode(error) !== "ENOENT") throw error;
+    return open(path, "wx", 0o600);
+  }
+}
