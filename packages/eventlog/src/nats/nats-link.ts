@@ -80,7 +80,9 @@ export class NatsLink implements AsyncDisposable {
   async start(timeoutMs: number): Promise<void> {
     const connected = Promise.withResolvers<void>();
     this.#running = this.#run(connected.resolve);
-    using _deadline = this.#timers.after(timeoutMs, () => connected.reject(asContentError(this.#lastError)));
+    using _deadline = this.#timers.after(timeoutMs, () =>
+      connected.reject(asContentError(this.#lastError ?? new Error("no answer"))),
+    );
     await connected.promise;
   }
 
