@@ -5,7 +5,7 @@ import { createRpcServer, type RpcServer, type ServiceImpl } from "@meridian/rpc
 import type { Logger } from "@meridian/runtime";
 import { siteV1 } from "@meridian/wire";
 import { createPeers } from "./connected-peers.ts";
-import { ManualTime } from "./manual-time.ts";
+import { ManualTime } from "./manual-time.fixture.ts";
 import type { Peers } from "./peers.ts";
 import type { ProcessAddress } from "./topology.ts";
 

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { ContentError } from "@meridian/oci";
 import type { Logger } from "@meridian/runtime";
-import { ManualTime } from "./manual-time.ts";
+import { ManualTime } from "./manual-time.fixture.ts";
 import type { Peers, SiteHealth, SiteMonitor } from "./peers.ts";
 import { createSiteMonitor } from "./site-monitor.ts";
 import type { ProcessAddress, Topology } from "./topology.ts";

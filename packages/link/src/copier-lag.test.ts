@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { createRpcChannel } from "@meridian/rpc";
 import { linkV1 } from "@meridian/wire";
-import { silent, TestSite, until } from "./test-site.ts";
+import { silent, TestSite, until } from "./test-site.fixture.ts";
 
 /** Milliseconds from the acknowledgement at the origin to the entry standing in the copy's log, sorted. */
 async function lags(perSecond: number, count: number): Promise<number[]> {

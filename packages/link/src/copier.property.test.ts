@@ -4,7 +4,7 @@ import type { LogEntry } from "@meridian/eventlog";
 import fc from "fast-check";
 import type { Copier } from "./copier.ts";
 import { copyStream } from "./stream-names.ts";
-import { Cable, entriesOf, hurried, TestSite, until } from "./test-site.ts";
+import { Cable, entriesOf, hurried, TestSite, until } from "./test-site.fixture.ts";
 
 type Step =
   | { readonly kind: "append"; readonly keys: readonly number[] }

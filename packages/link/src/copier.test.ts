@@ -5,7 +5,7 @@ import type { Cursor } from "@meridian/eventlog";
 import { createRpcChannel, createRpcServer } from "@meridian/rpc";
 import { linkV1 } from "@meridian/wire";
 import { copyStream } from "./stream-names.ts";
-import { Cable, entriesOf, hurried, silent, type TailClient, TestSite, until } from "./test-site.ts";
+import { Cable, entriesOf, hurried, silent, type TailClient, TestSite, until } from "./test-site.fixture.ts";
 
 const texts = async (site: TestSite, origin: string): Promise<string[]> =>
   (await entriesOf(await site.logs.open(copyStream(origin))))

@@ -5,7 +5,7 @@ import { type ContentErrorKind, isContentError } from "@meridian/oci";
 import type { PeerIdentity } from "@meridian/runtime";
 import { linkV1 } from "@meridian/wire";
 import { createLogTailService } from "./log-tail-service.ts";
-import { hurried, MEMBERS, silent, TestSite } from "./test-site.ts";
+import { hurried, MEMBERS, silent, TestSite } from "./test-site.fixture.ts";
 import { toWireCursor } from "./wire-cursor.ts";
 
 type Hello = MessageInitShape<typeof linkV1.HelloSchema>;

@@ -5,7 +5,7 @@ import { type Change, toWireDigest } from "@meridian/catalog";
 import type { Digest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
 import { manifestValueOf } from "./manifest-value.ts";
-import { TestCluster, type TestSite, until } from "./test-cluster.ts";
+import { TestCluster, type TestSite, until } from "./test-cluster.fixture.ts";
 
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG = "application/vnd.oci.image.config.v1+json";

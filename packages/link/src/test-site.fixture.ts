@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import type { EventLog, EventLogs, LogEntry } from "@meridian/eventlog";
-import { openEmbeddedLogs } from "@meridian/eventlog";
+import { openEmbeddedLogs, openNatsLogs } from "@meridian/eventlog";
 import { ContentError } from "@meridian/oci";
 import { createRpcServer, type RpcServer, type ServiceClient } from "@meridian/rpc";
 import { type Clock, createSystemClock, type Logger, systemRandom, systemTimers, type Timers } from "@meridian/runtime";
@@ -53,7 +53,7 @@ export async function entriesOf(log: EventLog): Promise<LogEntry[]> {
   return entries;
 }
 
-/** One site on the embedded log in a folder of its own, serving its LogTail. */
+/** One site, on the embedded log in a folder of its own or on NATS, serving its LogTail. */
 export class TestSite implements AsyncDisposable {
   readonly name: string;
   readonly folder: string;
@@ -64,23 +64,38 @@ export class TestSite implements AsyncDisposable {
   server!: RpcServer;
   #open = new AsyncDisposableStack();
 
-  private constructor(name: string, folder: string, { timers, clock }: { timers: Timers; clock: Clock }) {
+  readonly #nats: string | undefined;
+
+  private constructor(
+    name: string,
+    folder: string,
+    { timers, clock, nats }: { timers: Timers; clock: Clock; nats?: string },
+  ) {
     this.name = name;
     this.folder = folder;
     this.timers = timers;
     this.clock = clock;
+    this.#nats = nats;
   }
 
-  static async start(name: string, time: { timers: Timers; clock: Clock } = hurried(1)): Promise<TestSite> {
-    const site = new TestSite(name, await mkdtemp(join(tmpdir(), `link-${name}-`)), time);
+  /** `nats`: the URL of the server that has its log, instead of a file of its own. */
+  static async start(
+    name: string,
+    time: { timers: Timers; clock: Clock } = hurried(1),
+    nats?: string,
+  ): Promise<TestSite> {
+    const site = new TestSite(name, await mkdtemp(join(tmpdir(), `link-${name}-`)), { ...time, nats });
     await site.open();
     return site;
   }
 
   async open(clock: Clock = this.clock): Promise<void> {
     const { name: site, timers, folder } = this;
-    const path = join(folder, "log");
-    const logs = await openEmbeddedLogs({ path, site, writer: `${site}/site`, clock, random: systemRandom, timers });
+    const common = { site, writer: `${site}/site`, clock, random: systemRandom, timers };
+    const logs =
+      this.#nats === undefined
+        ? await openEmbeddedLogs({ ...common, path: join(folder, "log") })
+        : await openNatsLogs({ ...common, servers: [this.#nats], durableAcks: true });
     this.logs = this.#open.use(logs);
     this.server = this.#open.use(createRpcServer({ log: silent, timers }));
     const onReport = (reader: string, origin: string, report: ReaderReport): void => {
