@@ -1,4 +1,4 @@
-import { type FileHandle, open, readFile } from "node:fs/promises";
+import { constants, type FileHandle, open, readFile } from "node:fs/promises";
 import type { DigestAlgorithm } from "@meridian/oci";
 import { errorCode } from "./file-error.ts";
 import type { ResumePoint } from "./upload-bytes.ts";
@@ -27,16 +27,17 @@ export async function readUploadState(path: string): Promise<ResumePoint | undef
 /** Writes a state file, made at its first writing. */
 export class UploadStateFile {
   readonly #path: string;
-  #handle: FileHandle | undefined;
+  #opened: Promise<FileHandle> | undefined;
 
   constructor(path: string) {
     this.#path = path;
   }
 
   /** Makes the file, still empty, when it is missing. */
-  async open(): Promise<FileHandle> {
-    this.#handle ??= await openKeeping(this.#path);
-    return this.#handle;
+  open(): Promise<FileHandle> {
+    // Neither "r+", which makes none, nor "w", which would empty it.
+    this.#opened ??= open(this.#path, constants.O_RDWR | constants.O_CREAT, 0o600);
+    return this.#opened;
   }
 
   /** Durable when it resolves. */
@@ -48,17 +49,8 @@ export class UploadStateFile {
   }
 
   async close(): Promise<void> {
-    await this.#handle?.close();
-    this.#handle = undefined;
-  }
-}
-
-/** For writing, made when missing, its content kept: "r+" makes none, "w" would empty it. */
-async function openKeeping(path: string): Promise<FileHandle> {
-  try {
-    return await open(path, "r+");
-  } catch (error) {
-    if (errorCode(error) !== "ENOENT") throw error;
-    return open(path, "wx", 0o600);
+    const opened = this.#opened;
+    this.#opened = undefined;
+    await (await opened?.catch(() => undefined))?.close();
   }
 }
