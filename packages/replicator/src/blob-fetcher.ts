@@ -22,6 +22,7 @@ import type { WantedBlobs } from "./wanted-blobs.ts";
 /** A node that did not answer is left out for this long, in milliseconds. */
 const AVOIDED_MS = 5_000;
 const STATUS_TIMEOUT_MS = 1_000;
+const WAKE_EVERY_MS = 100;
 
 export interface BlobFetcherOptions {
   readonly config: ReplicatorConfig;
@@ -57,6 +58,7 @@ export class BlobFetcher implements AsyncDisposable {
   readonly #avoided = new Map<string, number>();
   readonly #stop = new AbortController();
   #waking: Disposable | undefined;
+  #wakingAt = Number.POSITIVE_INFINITY;
   #due = false;
 
   constructor(options: BlobFetcherOptions) {
@@ -86,10 +88,7 @@ export class BlobFetcher implements AsyncDisposable {
   /** Starts fetches until every site has as many as it may; those that must wait for a site stay in the queue. */
   #fill(): void {
     if (this.#stop.signal.aborted) return;
-    const { wanted, timers, config, peers } = this.#options;
-    const untilNextMs = wanted.wakeRested();
-    this.#waking?.[Symbol.dispose]();
-    this.#waking = untilNextMs === undefined ? undefined : timers.after(untilNextMs, () => this.wake());
+    const { wanted, config, peers } = this.#options;
     const most = config.fetchesPerSite * (peers.topology.sites.length - 1);
     const waiting: WantedBlob[] = [];
     // A bound on those passed over, so that one busy site does not make every look a long one.
@@ -99,6 +98,27 @@ export class BlobFetcher implements AsyncDisposable {
       if (!this.#begin(blob)) waiting.push(blob);
     }
     for (const blob of waiting) wanted.putBack(blob);
+  }
+
+  /** Puts a blob aside for a while after a failure. */
+  #rest(blob: WantedBlob): void {
+    this.#options.wanted.failed(blob);
+    this.#wakeAfter(0);
+  }
+
+  /** Looks for blobs that have rested enough, at most ten times a second however many rest. */
+  #wakeAfter(ms: number): void {
+    const { timers, clock, wanted } = this.#options;
+    const dueAt = clock.monotonic() + Math.max(ms, WAKE_EVERY_MS);
+    if (dueAt >= this.#wakingAt || this.#stop.signal.aborted) return;
+    this.#waking?.[Symbol.dispose]();
+    this.#wakingAt = dueAt;
+    this.#waking = timers.after(Math.max(ms, WAKE_EVERY_MS), () => {
+      this.#wakingAt = Number.POSITIVE_INFINITY;
+      const untilNextMs = wanted.wakeRested();
+      if (untilNextMs !== undefined) this.#wakeAfter(untilNextMs);
+      this.wake();
+    });
   }
 
   /** False when the site that it would come from has as many fetches as it may. */
@@ -120,8 +140,7 @@ export class BlobFetcher implements AsyncDisposable {
     if (this.running.filter((fetch) => fetch.from === from).length >= config.fetchesPerSite) return false;
     const node = this.#owner(blob.digest);
     if (node === undefined) {
-      wanted.failed(blob);
-      this.wake();
+      this.#rest(blob);
       return true;
     }
     const running = { digest: blob.digest, size: blob.size, node: nodeName(node), from };
@@ -165,7 +184,7 @@ export class BlobFetcher implements AsyncDisposable {
     } catch (error) {
       if (signal.aborted) return;
       telemetry.failed(parseNodeName(holders[0]!)!.site);
-      wanted.failed(blob);
+      this.#rest(blob);
       const fields = { node: nodeName(node), holders, failures: blob.failures, error };
       if (blob.failures === 1) log.warn("a blob could not be fetched; will try again", fields);
       else log.debug("a blob could still not be fetched", fields);

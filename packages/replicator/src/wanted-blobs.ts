@@ -17,6 +17,7 @@ export interface WantedCounts {
 export class WantedBlobs {
   readonly #blobs = new Map<Digest, WantedBlob>();
   readonly #queue = new SmallestFirst();
+  readonly #resting = new Set<WantedBlob>();
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #firstMs: number;
@@ -65,7 +66,9 @@ export class WantedBlobs {
   drop(digest: Digest): void {
     const blob = this.#blobs.get(digest);
     // The queue skips what is not ready.
-    if (blob !== undefined) blob.state = "landed";
+    if (blob === undefined) return;
+    blob.state = "landed";
+    this.#resting.delete(blob);
     this.#blobs.delete(digest);
   }
 
@@ -93,7 +96,9 @@ export class WantedBlobs {
   failed(blob: WantedBlob): void {
     const fullMs = Math.min(this.#firstMs * 2 ** Math.min(blob.failures, 30), this.#maxMs);
     blob.failures += 1;
+    if (this.#blobs.get(blob.digest) !== blob) return;
     blob.state = "resting";
+    this.#resting.add(blob);
     blob.readyAt = this.#clock.monotonic() + fullMs * (1 - this.#random.next() / 2);
   }
 
@@ -105,15 +110,14 @@ export class WantedBlobs {
 
   /** Ends all rests: a site came back. */
   wakeAll(): void {
-    for (const blob of this.#blobs.values()) if (blob.state === "resting") this.#ready(blob);
+    for (const blob of this.#resting) this.#ready(blob);
   }
 
   /** Readies what has rested long enough; returns the milliseconds until the next one is, undefined when none rests. */
   wakeRested(): number | undefined {
     const now = this.#clock.monotonic();
     let next: number | undefined;
-    for (const blob of this.#blobs.values()) {
-      if (blob.state !== "resting") continue;
+    for (const blob of this.#resting) {
       if (blob.readyAt <= now) this.#ready(blob);
       else next = Math.min(next ?? Number.POSITIVE_INFINITY, blob.readyAt - now);
     }
@@ -130,6 +134,7 @@ export class WantedBlobs {
   }
 
   #ready(blob: WantedBlob): void {
+    this.#resting.delete(blob);
     if (this.#blobs.get(blob.digest) !== blob) return;
     blob.state = "ready";
     this.#queue.push(blob);
