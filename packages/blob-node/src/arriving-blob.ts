@@ -12,7 +12,7 @@ export interface ArrivingBlobDeps {
 }
 
 // A reader that starts no further ahead than this waits for the fetch; one further ahead asks a holder itself.
-const WAIT_AHEAD_BYTES = 4 * 1024 * 1024;
+const WAIT_AHEAD_BYTES = 8 * 1024 * 1024;
 // After so much of a direct read, look again whether the fetch has come as far.
 const DIRECT_STEP_BYTES = 16 * 1024 * 1024;
 // After so much of the partial, look again whether it is still the right one.
@@ -24,11 +24,13 @@ export class ArrivingBlob implements ServedBlob {
   readonly servedBy: string;
   readonly route = "stream";
   readonly #fetch: BlobFetch;
+  readonly #holders: readonly string[];
   readonly #deps: ArrivingBlobDeps;
 
-  /** `fetch` has been opened. */
-  constructor(fetch: BlobFetch, size: number, deps: ArrivingBlobDeps) {
+  /** `fetch` has been opened and told the size; `holders` are asked for what it cannot bring soon. */
+  constructor(fetch: BlobFetch, size: number, holders: readonly string[], deps: ArrivingBlobDeps) {
     this.#fetch = fetch;
+    this.#holders = holders;
     this.#deps = deps;
     this.size = size;
     this.servedBy = fetch.holder;
@@ -90,13 +92,12 @@ export class ArrivingBlob implements ServedBlob {
     }
     // A full disk ends the storing, not the serving.
     if (!isContentError(error, "no-space")) throw error;
-    await direct.read(this.#fetch.digest, { holders: this.#fetch.holders, size: this.size, span: rest, sink, signal });
+    await direct.read(this.#fetch.digest, { holders: this.#holders, size: this.size, span: rest, sink, signal });
   }
 
   async #readAhead(rest: ByteSpan, sink: TrackedSink, signal: AbortSignal | undefined): Promise<void> {
     const span = { start: rest.start, end: Math.min(rest.end, rest.start + DIRECT_STEP_BYTES) };
-    const { digest, holders } = this.#fetch;
-    await this.#deps.direct.read(digest, { holders, size: this.size, span, sink, signal });
+    await this.#deps.direct.read(this.#fetch.digest, { holders: this.#holders, size: this.size, span, sink, signal });
   }
 }
 

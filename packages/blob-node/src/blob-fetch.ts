@@ -31,6 +31,10 @@ export interface FetchView {
 
 // How often what has arrived is made to survive a crash; the rest of a blob is synced by its commit.
 const SYNC_EVERY_BYTES = 32 * 1024 * 1024;
+// Readers are woken when so much more has come, or so long after the first byte that they do not know of: one that is
+// woken for every packet would spend its time on small reads.
+const ANNOUNCE_BYTES = 256 * 1024;
+const ANNOUNCE_WITHIN_MS = 10;
 const EARLIER = "an earlier process";
 
 /**
@@ -54,6 +58,8 @@ export class BlobFetch {
   #holder = "";
   #epoch = 0;
   #unsynced = 0;
+  #unannounced = 0;
+  #announcing: Disposable | undefined;
   #moved = 0;
   #fetched = false;
   #state: FetchView["state"] = "running";
@@ -112,11 +118,6 @@ export class BlobFetch {
   /** More nodes that hold the blob, as another asker knows them. */
   addHolders(holders: readonly string[]): void {
     for (const holder of holders) if (!this.#holders.includes(holder)) this.#holders.push(holder);
-  }
-
-  /** Every holder named so far. */
-  get holders(): readonly string[] {
-    return this.#holders;
   }
 
   /** Somebody waits for it now. */
@@ -238,7 +239,7 @@ export class BlobFetch {
   #sourceOpened(node: string, size: number): void {
     this.#holder = node;
     this.#size = size;
-    this.#progress.changed();
+    this.#announce();
   }
 
   async #take(chunk: Uint8Array, holder: string): Promise<void> {
@@ -252,6 +253,15 @@ export class BlobFetch {
       this.#unsynced = 0;
       await partial.sync();
     }
+    this.#unannounced += bytes;
+    if (this.#unannounced >= ANNOUNCE_BYTES) this.#announce();
+    else this.#announcing ??= this.#deps.timers.after(ANNOUNCE_WITHIN_MS, () => this.#announce());
+  }
+
+  #announce(): void {
+    this.#announcing?.[Symbol.dispose]();
+    this.#announcing = undefined;
+    this.#unannounced = 0;
     this.#progress.changed();
   }
 
@@ -282,7 +292,7 @@ export class BlobFetch {
     this.#epoch += 1;
     this.#contributors.clear();
     this.#size = undefined;
-    this.#progress.changed();
+    this.#announce();
     await this.#requirePartial().cancel();
     this.#partial = await openPartial(this.#deps.store, this.digest);
     this.#unsynced = 0;
@@ -308,7 +318,7 @@ export class BlobFetch {
   #settle(state: "stored" | "failed", error?: unknown): void {
     this.#state = state;
     this.#error = error;
-    this.#progress.changed();
+    this.#announce();
   }
 }
 

@@ -43,7 +43,7 @@ async function openFromHolders(
       return new DirectBlob(digest, located, holders, direct);
     }
     const { fetch } = fetches.join(digest, { holders, size, class: "pull" });
-    return new ArrivingBlob(fetch, await fetch.opened(signal), { store, direct });
+    return new ArrivingBlob(fetch, await fetch.opened(signal), holders, { store, direct });
   } catch (error) {
     if (isContentError(error, "not-found")) return undefined;
     if (!isContentError(error, "no-space")) throw error;

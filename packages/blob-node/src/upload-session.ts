@@ -110,6 +110,7 @@ export class UploadSession {
       }
     } catch (error) {
       void chunks.return?.()?.catch(() => {});
+      fence.throwIfAborted();
       throw isContentError(error) ? error : new ContentError("unavailable", "the body broke off", { cause: error });
     } finally {
       fence.removeEventListener("abort", onAbort);
