@@ -19,7 +19,7 @@ export const ADMIN_PASSWORD = "correct horse battery";
 export const clock = createSystemClock();
 export const log = createLogger({ level: "error" });
 
-const FAST: PolicyTiming = { heartbeatMs: 20, silentMs: 200, quorumWaitMs: 300, commitWaitMs: 500, retryMs: 40 };
+const FAST: PolicyTiming = { heartbeatMs: 20, silentMs: 300, quorumWaitMs: 600, commitWaitMs: 4_000, retryMs: 40 };
 const adminPasswordHash = await hashPassword(ADMIN_PASSWORD);
 
 /** Resolves when the condition holds; fails after 8 s. */

@@ -16,13 +16,15 @@ export const SITES = ["eu", "us", "ap"] as const;
 export const HOME = "eu";
 export const clock = createSystemClock();
 export const log = createLogger({ level: "error" });
+/** For tests that make errors on purpose. */
+export const silentLog = createLogger({ level: "error", write: () => {} });
 
 /** The rhythm of tests: a hundredth of the real one. */
 export const FAST: PolicyTiming = {
   heartbeatMs: 20,
-  silentMs: 150,
-  quorumWaitMs: 400,
-  commitWaitMs: 400,
+  silentMs: 300,
+  quorumWaitMs: 600,
+  commitWaitMs: 4_000,
   retryMs: 40,
 };
 
@@ -108,8 +110,8 @@ export class PolicyCluster implements AsyncDisposable {
     };
   }
 
-  async startAll(): Promise<void> {
-    for (const site of this.#sites) await this.start(site);
+  async startAll(options: Partial<PolicyOptions> = {}): Promise<void> {
+    for (const site of this.#sites) await this.start(site, options);
   }
 
   async stop(site: string): Promise<void> {

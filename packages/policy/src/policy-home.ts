@@ -34,12 +34,15 @@ export class PolicyHome {
   /** Members whose being ahead was logged. */
   readonly #reported = new Set<string>();
   #advancing: Promise<void> | undefined;
+  /** Monotonic time until which a quorum counts as there: asked on every request, so not computed then. */
+  #quorumUntil = Number.NEGATIVE_INFINITY;
 
   constructor(runtime: PolicyRuntime, store: PolicyStore, effective: EffectivePolicy, signal: AbortSignal) {
     this.#runtime = runtime;
     this.store = store;
     this.effective = effective;
     this.#writer = new StoreWriter(store, signal);
+    this.#countQuorum();
   }
 
   /** Members whose durable positions count: those of the configuration until the log has named them all. */
@@ -49,8 +52,12 @@ export class PolicyHome {
 
   /** True while enough members have reported lately to make an entry effective. */
   hasQuorum(): boolean {
-    const oldest = quorumValue(this.members(), this.#runtime.site, (site) => this.#heardAt(site));
-    return this.#runtime.clock.monotonic() - oldest <= this.#runtime.timing.silentMs;
+    return this.#runtime.clock.monotonic() <= this.#quorumUntil;
+  }
+
+  /** True when what is effective here is the cluster's newest policy. */
+  get isCurrent(): boolean {
+    return this.#halted === undefined && this.hasQuorum();
   }
 
   /** Members that have not reported lately. */
@@ -86,7 +93,8 @@ export class PolicyHome {
   report(site: string, durableSeq: number | undefined): void {
     this.#reportedAt.set(site, this.#runtime.clock.monotonic());
     if (durableSeq !== undefined) this.#durable.set(site, Math.max(durableSeq, this.#durable.get(site) ?? 0));
-    if (this.hasQuorum()) this.effective.freshness.mark(this.#runtime.clock.monotonic());
+    this.#countQuorum();
+    if (this.isCurrent) this.effective.freshness.mark(this.#runtime.clock.monotonic());
     this.effective.changes.emit();
     this.advance();
   }
@@ -185,6 +193,7 @@ export class PolicyHome {
         if (!entry || seq <= this.#commitSeq()) return;
         await this.store.setCommit({ epoch: epochFromWire(entry.epoch), seq });
         this.effective.advance(this.store.mirror);
+        this.#countQuorum();
       });
     }
   }
@@ -199,6 +208,11 @@ export class PolicyHome {
     return held;
   }
 
+  #countQuorum(): void {
+    const oldest = quorumValue(this.members(), this.#runtime.site, (site) => this.#heardAt(site));
+    this.#quorumUntil = oldest + this.#runtime.timing.silentMs;
+  }
+
   #commitSeq(): number {
     return this.store.mirror.commit?.seq ?? 0;
   }
@@ -208,7 +222,7 @@ export class PolicyHome {
   }
 
   #heardAt(site: string): number {
-    if (site === this.#runtime.site) return this.#runtime.clock.monotonic();
+    if (site === this.#runtime.site) return Number.POSITIVE_INFINITY;
     return this.#reportedAt.get(site) ?? Number.NEGATIVE_INFINITY;
   }
 

@@ -1,5 +1,5 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import { ContentError, ContentErrorKind } from "@meridian/oci";
+import { ContentError, ContentErrorKind, isContentError } from "@meridian/oci";
 import type { ServiceClient } from "@meridian/rpc";
 import type { policyV1 } from "@meridian/wire";
 import { epochAt } from "./log-mirror.ts";
@@ -208,7 +208,10 @@ export class PolicyMember {
     const problem = error instanceof Error ? error.message : String(error);
     if (problem === this.#lastProblem) return;
     this.#lastProblem = problem;
-    this.#runtime.log.warn("policy home not reached, going on with the policy known here", { error });
+    const { log } = this.#runtime;
+    if (isContentError(error, ContentErrorKind.fenced))
+      log.error("this site does not follow the policy home", { error });
+    else log.warn("policy home not reached, going on with the policy known here", { error });
   }
 }
 

@@ -9,23 +9,26 @@ import { type Position, positionOf, positionToWire } from "./position.ts";
  * After a failed write the outcome is unknown: call {@link PolicyStore.reload} before going on.
  */
 export class PolicyStore {
-  readonly #log: EventLog;
+  readonly #openLog: () => Promise<EventLog>;
+  #log: EventLog;
   #mirror = new LogMirror();
   #operations = new Map<string, number>();
 
-  private constructor(log: EventLog) {
+  private constructor(openLog: () => Promise<EventLog>, log: EventLog) {
+    this.#openLog = openLog;
     this.#log = log;
   }
 
   /** @throws ContentError `unavailable` when the log cannot be read. */
-  static async open(log: EventLog, signal: AbortSignal): Promise<PolicyStore> {
-    const store = new PolicyStore(log);
+  static async open(openLog: () => Promise<EventLog>, signal: AbortSignal): Promise<PolicyStore> {
+    const store = new PolicyStore(openLog, await openLog());
     await store.reload(signal);
     return store;
   }
 
-  /** Reads the stream again. */
+  /** Opens and reads the stream again. */
   async reload(signal: AbortSignal): Promise<void> {
+    this.#log = await this.#openLog();
     const mirror = new LogMirror();
     await readToHead(this.#log, mirror, signal);
     this.#mirror = mirror;

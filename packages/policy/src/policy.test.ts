@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { create } from "@bufbuild/protobuf";
 import { isContentError } from "@meridian/oci";
+import { createRpcChannel, createRpcServer } from "@meridian/rpc";
 import { policyV1 } from "@meridian/wire";
-import { eventually, grantDoc, HOME, PolicyCluster, SITES, userDoc } from "./cluster.fixture.ts";
+import { eventually, grantDoc, HOME, log, PolicyCluster, SITES, silentLog, userDoc } from "./cluster.fixture.ts";
 import { grantKey, userKey } from "./entry-key.ts";
 import { openPolicy, type Policy } from "./policy.ts";
 
@@ -33,7 +35,7 @@ describe("policy log of three sites", () => {
     await putUser(cluster.policy(HOME), "alice");
     cluster.cut("us");
     cluster.cut("ap");
-    await eventually(() => cluster.policy(HOME).ageMs() > 150, "the home notices that its majority is gone");
+    await eventually(() => cluster.policy(HOME).ageMs() > 300, "the home notices that its majority is gone");
     await assert.rejects(putUser(cluster.policy(HOME), "bob"), (error) => {
       assert.ok(isContentError(error, "unavailable"));
       assert.match(error.message, /policy home eu has no majority.*us, ap.*nothing was changed/);
@@ -79,7 +81,7 @@ describe("policy log of three sites", () => {
     }
     await assert.rejects(putUser(cluster.policy("us"), "bob"), /policy home eu cannot be reached from us/);
     await cluster.start("eu");
-    await eventually(() => cluster.policy("us").ageMs() < 100, "us hears the home again");
+    await eventually(() => cluster.policy("us").ageMs() < 200, "us hears the home again");
     await putUser(cluster.policy("us"), "bob");
   });
 
@@ -128,13 +130,13 @@ describe("policy log of three sites", () => {
     await cluster.startAll();
     await putUser(cluster.policy(HOME), "alice");
     const us = cluster.policy("us");
-    await eventually(() => us.state.seq === 1 && us.ageMs() < 100, "us is fresh");
+    await eventually(() => us.state.seq === 1 && us.ageMs() < 200, "us is fresh");
     assert.equal(cluster.policy(HOME).ageMs(), 0);
     cluster.cut("us");
     await eventually(() => us.ageMs() > 300, "the age grows");
     assert.ok(us.state.users.has("alice"));
     cluster.heal("us");
-    await eventually(() => us.ageMs() < 100, "the age returns");
+    await eventually(() => us.ageMs() < 200, "the age returns");
   });
 
   it("closes when the policy is older than its greatest age, and opens again", async () => {
@@ -172,7 +174,7 @@ describe("policy log of three sites", () => {
     assert.equal(reader.service, undefined);
     await putUser(cluster.policy("us"), "alice");
     await eventually(() => reader.state.users.has("alice"), "the reader folds it");
-    await eventually(() => reader.ageMs() < 150, "the reader hears how fresh it is");
+    await eventually(() => reader.ageMs() < 250, "the reader hears how fresh it is");
     cluster.cut("us");
     await eventually(() => reader.ageMs() > 300, "the reader's age grows too");
     await assert.rejects(putUser(reader, "bob"), /auth process/);
@@ -191,15 +193,48 @@ describe("policy log of three sites", () => {
 
   it("stops when the home has lost its log while a member holds it", async () => {
     await using cluster = await PolicyCluster.create();
-    await cluster.startAll();
+    await cluster.startAll({ log: silentLog });
     await putUser(cluster.policy(HOME), "alice");
     await eventually(() => cluster.policy("us").state.seq === 1, "us has it");
     await cluster.stop(HOME);
     const logs = await cluster.openLogs(HOME);
     await logs.drop("POLICY");
     await logs[Symbol.asyncDispose]();
-    const home = await cluster.start(HOME);
+    const home = await cluster.start(HOME, { log: silentLog });
     await assert.rejects(putUser(home, "mallory"), /the policy log of eu has lost entries/);
     assert.ok(cluster.policy("us").state.users.has("alice"), "members keep what was effective");
+  });
+
+  it("works over gRPC as it does in one process", async () => {
+    await using cluster = await PolicyCluster.create(["eu", "us"]);
+    const home = await cluster.start(HOME);
+    await using server = createRpcServer({ log });
+    server.register(policyV1.PolicyLogService, home.service!);
+    const { address } = await server.listen({ host: "127.0.0.1", port: 0 });
+    await using channel = createRpcChannel({ address, log });
+    const client = channel.client(policyV1.PolicyLogService);
+    const us = await cluster.start("us", { policyHome: () => client });
+    await putUser(us, "alice");
+    assert.ok(us.state.users.has("alice"));
+    await eventually(() => us.ageMs() < 200, "us is fresh");
+    const wrong = us.propose({ key: userKey("bob"), doc: userDoc("eve"), baseRev: 0, who: "test" });
+    await assert.rejects(wrong, (error) => isContentError(error, "invalid"));
+    await cluster.stop("us");
+  });
+
+  it("lets nobody tail in another site's name, or who is no member", async () => {
+    await using cluster = await PolicyCluster.create(["eu", "us"]);
+    const { service } = await cluster.start(HOME);
+    const tail = async (site: string, peerSite: string): Promise<void> => {
+      const peer = { trustDomain: "test", site: peerSite, service: "auth" };
+      const hello = { case: "hello", value: create(policyV1.TailHelloSchema, { versions: [1], site }) } as const;
+      const requests = (async function* () {
+        yield create(policyV1.TailRequestSchema, { message: hello });
+      })();
+      for await (const _ of service!.tail(requests, { signal: AbortSignal.timeout(2_000), peer })) return;
+    };
+    await tail("us", "us");
+    await assert.rejects(tail("us", "ap"), (error) => isContentError(error, "denied"));
+    await assert.rejects(tail("ap", "ap"), (error) => isContentError(error, "denied"));
   });
 });

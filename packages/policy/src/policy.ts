@@ -117,14 +117,14 @@ async function start(
   effective: EffectivePolicy,
   signal: AbortSignal,
 ): Promise<Running> {
-  const stream = await options.logs.open(POLICY_STREAM);
+  const openLog = () => options.logs.open(POLICY_STREAM);
   if (options.role === "reader") {
     const mirror = new LogMirror();
-    await readToHead(stream, mirror, signal);
+    await readToHead(await openLog(), mirror, signal);
     adopt(effective, mirror);
     return { done: new PolicyReader(runtime, options.logs, effective).run(signal) };
   }
-  const store = await PolicyStore.open(stream, signal);
+  const store = await PolicyStore.open(openLog, signal);
   adopt(effective, store.mirror);
   if (options.site === home) {
     const policyHome = new PolicyHome(runtime, store, effective, signal);
@@ -187,12 +187,13 @@ class OpenPolicy implements Policy {
     return membersOf(this.state, this.#runtime.sites);
   }
 
+  /** Closing may take a heartbeat, opening again takes nothing. */
   get expired(): boolean {
-    return this.#expired;
+    return this.#expired && this.ageMs() > this.#maxAgeMs();
   }
 
   ageMs(): number {
-    return this.#running.home?.hasQuorum() ? 0 : this.#effective.freshness.ageMs();
+    return this.#running.home?.isCurrent ? 0 : this.#effective.freshness.ageMs();
   }
 
   subscribe(listener: () => void): Disposable {
@@ -275,12 +276,16 @@ class OpenPolicy implements Policy {
   #tick(): void {
     const age = this.ageMs();
     const { settings } = this.state;
-    this.#expired = age > Number(settings?.maxPolicyAgeMs ?? this.#options.maxPolicyAgeMs);
+    this.#expired = age > this.#maxAgeMs();
     this.#tellStaleness(age, Number(settings?.maxStalenessMs ?? this.#options.maxStalenessMs));
     this.#running.home?.advance();
     if (this.#options.role !== "replica") return;
     publishFreshness(this.#options.logs.bulletin, this.#effective, age);
     this.#storeFreshness(age, STORE_FRESH_EVERY_MS);
+  }
+
+  #maxAgeMs(): number {
+    return Number(this.state.settings?.maxPolicyAgeMs ?? this.#options.maxPolicyAgeMs);
   }
 
   #tellStaleness(age: number, limit: number): void {
@@ -308,8 +313,6 @@ class OpenPolicy implements Policy {
   }
 
   async #check(): Promise<void> {
-    const { halted } = this.#running.home ?? {};
-    if (halted) throw new Error(halted);
     if (this.state.seq === 0) throw new Error(`no policy yet: waiting for the policy home ${this.home}`);
     if (this.expired)
       throw new Error(`the policy known here (${this.state.revision}) is too old: home ${this.home} was not heard of`);

@@ -138,7 +138,7 @@ export class TailService {
       version: TAIL_VERSION,
       entries,
       // A home that a majority no longer hears may have been replaced: its word makes nobody fresh.
-      nonce: this.#home.hasQuorum() ? session.nonce : 0n,
+      nonce: this.#home.isCurrent ? session.nonce : 0n,
       ...(commit ? { commit } : {}),
       ...(truncate ? { truncateAfter: truncate } : {}),
     };

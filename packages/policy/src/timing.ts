@@ -18,5 +18,5 @@ export const DEFAULT_TIMING: PolicyTiming = {
   silentMs: 3_000,
   quorumWaitMs: 2_000,
   commitWaitMs: 2_500,
-  retryMs: 2_000,
+  retryMs: 1_000,
 };
