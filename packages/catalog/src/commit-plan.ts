@@ -4,8 +4,9 @@ import { ContentError, type Digest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
 import type { Change, TagCondition } from "./catalog.ts";
 import * as keys from "./keys.ts";
-import { findRecord, findTag, firstNamer, isLinked, isManifestVisible, namers } from "./lookups.ts";
+import { findRecord, findTag, firstNamer, namers } from "./lookups.ts";
 import { deleteRecord, historyRecord, putRecord } from "./register-changes.ts";
+import { isLinked, isVisible, readStanding } from "./standing.ts";
 import { NamerRole } from "./view-layout.ts";
 import { tagValue } from "./view-update.ts";
 import { toWireDigest } from "./wire-digest.ts";
@@ -171,7 +172,7 @@ function deleteManifest(
   reader: OrderedReader,
   { repository, digest, who }: Extract<Change, { kind: "delete-manifest" }>,
 ): Intent[] {
-  if (!isManifestVisible(reader, repository, digest)) {
+  if (!isVisible(readStanding(reader, repository, digest))) {
     throw new ContentError("not-found", `there is no manifest ${digest} in ${repository}`);
   }
   for (const { namer } of namers(reader, repository, digest, { role: NamerRole.child, limit: 1 })) {
@@ -184,11 +185,12 @@ function deleteManifest(
 }
 
 function deleteLink(reader: OrderedReader, { repository, digest }: Extract<Change, { kind: "delete-link" }>): Intent[] {
-  if (!isLinked(reader, repository, digest)) {
+  const standing = readStanding(reader, repository, digest);
+  if (!isLinked(standing)) {
     throw new ContentError("not-found", `there is no blob ${digest} in ${repository}`);
   }
   const namer = firstNamer(reader, repository, digest)?.namer;
-  if (namer !== undefined || isManifestVisible(reader, repository, digest)) {
+  if (namer !== undefined || isVisible(standing)) {
     throw new ContentError("denied", `blob ${digest} is needed by ${namer ?? "its manifest"}: delete that first`);
   }
   return [{ key: keys.linkKey(repository, digest) }];

@@ -4,15 +4,15 @@ import type { Digest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
 import type { LinkView, ManifestView, TagView } from "./catalog.ts";
 import { decodeRecord } from "./merge.ts";
+import { isLinked, isVisible, readStanding } from "./standing.ts";
 import {
   decodeLiveTag,
   decodeNamed,
   decodeRegisterRow,
-  isLiveRow,
   learnedKey,
   liveTagKey,
   type Named,
-  NamerRole,
+  type NamerRole,
   under,
 } from "./view-layout.ts";
 
@@ -46,44 +46,24 @@ export function firstNamer(reader: OrderedReader, repository: string, digest: Di
   return undefined;
 }
 
-/** A manifest is visible by its own live put, by a live tag, or as the child of a visible index. */
-export function isManifestVisible(reader: OrderedReader, repository: string, digest: Digest): boolean {
-  if (isLiveRow(reader.get(`rm ${repository} ${digest}`))) {
-    return true;
-  }
-  const first = firstNamer(reader, repository, digest);
-  return first !== undefined && first.role !== NamerRole.blob;
-}
-
-/** Bytes are linked by a live link, as a visible manifest, or because a visible manifest references them. */
-export function isLinked(reader: OrderedReader, repository: string, digest: Digest): boolean {
-  return (
-    isLiveRow(reader.get(`rl ${repository} ${digest}`)) ||
-    isLiveRow(reader.get(`rm ${repository} ${digest}`)) ||
-    firstNamer(reader, repository, digest) !== undefined
-  );
-}
-
 export function findTag(reader: OrderedReader, repository: string, tag: string): TagView | undefined {
   const row = reader.get(liveTagKey(repository, tag));
   return row === undefined ? undefined : decodeLiveTag(row);
 }
 
+/** The visible manifest; what its own record does not tell, the first name tells. */
 export function findManifest(reader: OrderedReader, repository: string, digest: Digest): ManifestView | undefined {
-  const row = reader.get(`rm ${repository} ${digest}`);
-  const first = firstNamer(reader, repository, digest);
-  const live = isLiveRow(row);
-  if (!live && (first === undefined || first.role === NamerRole.blob)) {
+  const standing = readStanding(reader, repository, digest);
+  if (!isVisible(standing)) {
     return undefined;
   }
   const known = manifestReferences(reader, repository, digest);
-  const site = live || first === undefined ? known?.site : first.named.site;
-  const { mediaType = "", size = 0 } = first?.named ?? {};
+  const named = standing.manifest ? undefined : firstNamer(reader, repository, digest)?.named;
   return {
     digest,
-    mediaType: known?.value.mediaType || mediaType,
-    size: Number(known?.value.size ?? 0n) || size,
-    site: site ?? "",
+    mediaType: known?.value.mediaType || (named?.mediaType ?? ""),
+    size: Number(known?.value.size ?? 0n) || (named?.size ?? 0),
+    site: named?.site ?? known?.site ?? "",
     value: known?.value,
   };
 }
@@ -94,17 +74,28 @@ export interface KnownManifest {
   readonly site: string;
 }
 
-/**
- * What is known of a manifest's references: by its register, alive or dead, for the digest vouches for them; else by
- * its bytes, when this process has read them.
- */
+/** What is known of a manifest's references, see {@link knownManifest}. */
 export function manifestReferences(
   reader: OrderedReader,
   repository: string,
   digest: Digest,
 ): KnownManifest | undefined {
-  const row = reader.get(`rm ${repository} ${digest}`);
-  const registered = row === undefined ? undefined : registeredManifest(row);
+  const record = findRecord(reader, `rm ${repository} ${digest}`)?.record;
+  return knownManifest(reader, repository, digest, record);
+}
+
+/**
+ * What a manifest's register says of its references, alive or dead, for the digest vouches for it; else what its
+ * bytes say, when this process has read them.
+ */
+export function knownManifest(
+  reader: OrderedReader,
+  repository: string,
+  digest: Digest,
+  record: recordV1.Record | undefined,
+): KnownManifest | undefined {
+  const put = record?.put;
+  const registered = put?.value.case === "manifest" ? { value: put.value.value, site: put.hlc?.site ?? "" } : undefined;
   if (registered !== undefined && !registered.value.seeBytes) {
     return registered;
   }
@@ -116,24 +107,23 @@ export function manifestReferences(
   return { value: fromBinary(recordV1.ManifestValueSchema, learned), site };
 }
 
-function registeredManifest(row: Uint8Array): KnownManifest | undefined {
-  const { put } = decodeRecord(decodeRegisterRow(row).record);
-  return put?.value.case === "manifest" ? { value: put.value.value, site: put.hlc?.site ?? "" } : undefined;
-}
-
+/** The linked bytes; what no link record tells, the first name tells. */
 export function findLink(reader: OrderedReader, repository: string, digest: Digest): LinkView | undefined {
-  const row = reader.get(`rl ${repository} ${digest}`);
-  if (isLiveRow(row) && row !== undefined) {
-    const { put } = decodeRecord(decodeRegisterRow(row).record);
+  const standing = readStanding(reader, repository, digest);
+  if (standing.link) {
+    const put = findRecord(reader, `rl ${repository} ${digest}`)?.record.put;
     const size = put?.value.case === "link" ? Number(put.value.value.size) : 0;
     return { digest, size, site: put?.hlc?.site ?? "" };
+  }
+  if (!isLinked(standing)) {
+    return undefined;
   }
   const first = firstNamer(reader, repository, digest);
   if (first !== undefined) {
     return { digest, size: first.named.size, site: first.named.site };
   }
   const manifest = findManifest(reader, repository, digest);
-  return manifest === undefined ? undefined : { digest, size: manifest.size, site: manifest.site };
+  return manifest && { digest, size: manifest.size, site: manifest.site };
 }
 
 /** The record of a view key, or undefined. */

@@ -12,12 +12,12 @@ import { SEPARATOR } from "./keys.ts";
  *     n <repository> <digest> 0<tag>           a live tag names the digest: size, site, media type
  *     n <repository> <digest> 1<manifest>      a visible index has it as a child: the same
  *     n <repository> <digest> 2<manifest>      a visible manifest has it as config or layer: the same
+ *     d <repository> <digest>                  why the digest is visible, see standing.ts
  *     s <repository> <subject> <manifest>      a visible manifest has this subject
  *     v <repository>                           how many tags, manifests, links and repository records live in it
  *     x <repository> <digest>                  a manifest's references, read from its bytes
  *
- * A manifest is visible when its register lives or when it has a row `n … 0` or `n … 1`; a blob when its link or its
- * manifest lives or when it has any row `n`. Rows `n` and `s` stand there only while their manifest is visible.
+ * Rows `n` and `s` of a manifest stand there only while it is visible.
  */
 export const VIEW_FORMAT = "1";
 
@@ -30,6 +30,7 @@ export type NamerRole = (typeof NamerRole)[keyof typeof NamerRole];
 export const liveTagKey = (repository: string, tag: string): string => `t ${repository} ${tag}`;
 export const namerKey = (repository: string, digest: Digest, role: NamerRole, namer: string): string =>
   `n ${repository} ${digest} ${role}${namer}`;
+export const standingKey = (repository: string, digest: Digest): string => `d ${repository} ${digest}`;
 export const referrerKey = (repository: string, subject: Digest, manifest: Digest): string =>
   `s ${repository} ${subject} ${manifest}`;
 export const liveCountKey = (repository: string): string => `v ${repository}`;

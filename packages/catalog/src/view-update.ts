@@ -3,9 +3,18 @@ import type { Digest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
 import { compareHlc } from "./hlc.ts";
 import { type RegisterName, registerName, viewKey } from "./keys.ts";
+import { knownManifest, manifestReferences } from "./lookups.ts";
 import { decodeRecord, encodeRecord, isAlive, mergeRecords } from "./merge.ts";
 import { noChanges, type ViewChanges } from "./view-changes.ts";
-import { decodeRegisterRow, encodeRegisterRow, learnedKey, liveCountKey, liveTagKey, textOf } from "./view-layout.ts";
+import {
+  decodeRegisterRow,
+  encodeRegisterRow,
+  isLiveRow,
+  learnedKey,
+  liveCountKey,
+  liveTagKey,
+  textOf,
+} from "./view-layout.ts";
 import { Visibility } from "./visibility.ts";
 import { fromWireDigest } from "./wire-digest.ts";
 
@@ -36,6 +45,7 @@ export class ViewUpdate {
     const stored = this.#tx.get(key);
     const row = stored === undefined ? undefined : decodeRegisterRow(stored);
     const before = row === undefined ? undefined : decodeRecord(row.record);
+    this.#noteConflict(name, before, incoming);
     const after = mergeRecords(before, incoming);
     const record = encodeRecord(after);
     const sequence = Math.max(ownSequence ?? 0, row?.sequence ?? 0);
@@ -49,18 +59,23 @@ export class ViewUpdate {
       write();
       return;
     }
-    this.#change({ name, before, after, incoming, write, origin: after.put?.hlc?.site ?? origin });
+    this.#change({ name, before, after, write, origin: after.put?.hlc?.site ?? origin });
     this.#count(name, Number(live) - Number(row?.live ?? false));
   }
 
   /** Remembers a manifest's references as its bytes say. */
   learnManifest(repository: string, digest: Digest, value: Uint8Array, origin: string): void {
     const row = learnedKey(repository, digest);
-    this.#visibility.aroundManifest(repository, digest, origin, () => this.#tx.put(row, value));
+    const before = manifestReferences(this.#tx, repository, digest);
+    this.#tx.put(row, value);
+    const after = manifestReferences(this.#tx, repository, digest);
+    const live = isLiveRow(this.#tx.get(`rm ${repository} ${digest}`));
+    this.#visibility.setManifest(repository, digest, { live, before, after, origin });
   }
 
   /** Writes what was gathered. To be called last. */
   finish(): void {
+    this.#visibility.finish();
     for (const [repository, added] of this.#liveCounts) {
       const key = liveCountKey(repository);
       const row = this.#tx.get(key);
@@ -81,10 +96,11 @@ export class ViewUpdate {
         this.#changeTag(change, first, second);
         break;
       case "manifest":
-        this.#visibility.aroundManifest(first, second as Digest, origin, write);
+        this.#changeManifest(change, first, second as Digest);
         break;
       case "link":
-        this.#visibility.aroundLink(first, second as Digest, origin, write);
+        write();
+        this.#visibility.setLink(first, second as Digest, { live: isAlive(after), size: linkSize(after), origin });
         break;
       case "blob": {
         write();
@@ -97,20 +113,32 @@ export class ViewUpdate {
     }
   }
 
-  #changeTag({ before, after, incoming, write, origin }: Change, repository: string, tag: string): void {
+  #noteConflict({ kind, parts }: RegisterName, before: recordV1.Record | undefined, incoming: recordV1.Record): void {
+    const conflict = kind === "tag" ? tagConflict(before, incoming) : undefined;
+    if (conflict !== undefined) {
+      this.changes.conflicts.push({ repository: parts[0] ?? "", tag: parts[1] ?? "", ...conflict });
+    }
+  }
+
+  #changeTag({ before, after, write, origin }: Change, repository: string, tag: string): void {
     write();
     const old = tagValue(before);
     const now = tagValue(after);
-    const conflict = tagConflict(before, incoming);
-    if (conflict !== undefined) {
-      this.changes.conflicts.push({ repository, tag, ...conflict });
-    }
     if (old === undefined && now === undefined) {
       return;
     }
     this.changes.tags.add(liveTagKey(repository, tag));
     this.#visibility.setTag(repository, tag, { old: old?.digest, now, origin });
     this.changes.events.push({ kind: "tag", repository, tag, digest: now?.digest, origin });
+  }
+
+  #changeManifest({ before, after, write, origin }: Change, repository: string, digest: Digest): void {
+    const known = (record: recordV1.Record | undefined) => knownManifest(this.#tx, repository, digest, record);
+    const was = known(before);
+    write();
+    const same = before?.put?.hlc !== undefined && after.put?.hlc === before.put.hlc;
+    const is = same ? was : known(after);
+    this.#visibility.setManifest(repository, digest, { live: isAlive(after), before: was, after: is, origin });
   }
 
   #count(name: RegisterName, added: number): void {
@@ -125,7 +153,6 @@ interface Change {
   readonly name: RegisterName;
   readonly before: recordV1.Record | undefined;
   readonly after: recordV1.Record;
-  readonly incoming: recordV1.Record;
   readonly write: () => void;
   readonly origin: string;
 }
@@ -178,4 +205,8 @@ function tagConflict(
   }
   const seen = winner.prev.find(({ site }) => site === lost.site);
   return seen !== undefined && compareHlc(seen, lost) >= 0 ? undefined : { winner: won, loser: lost };
+}
+
+function linkSize({ put }: recordV1.Record): number {
+  return put?.value.case === "link" ? Number(put.value.value.size) : 0;
 }

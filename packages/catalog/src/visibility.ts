@@ -1,12 +1,14 @@
 import type { OrderedTransaction } from "@meridian/keyvalue";
 import type { Digest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
-import { findLink, isLinked, isManifestVisible, manifestReferences } from "./lookups.ts";
+import { type KnownManifest, manifestReferences } from "./lookups.ts";
+import { isLinked, isVisible, type Standing, Standings } from "./standing.ts";
 import type { ViewChanges } from "./view-changes.ts";
 import {
   encodeLiveTag,
   encodeNamed,
   liveTagKey,
+  type Named,
   type NamedTag,
   NamerRole,
   namerKey,
@@ -18,27 +20,39 @@ import { fromWireDigest } from "./wire-digest.ts";
 interface Edge {
   readonly row: Uint8Array;
   /** What the row names; absent for a referrer's row, which makes nothing visible. */
-  readonly names?: { readonly digest: Digest; readonly role: NamerRole };
+  readonly names?: { readonly digest: Digest; readonly role: NamerRole; readonly size: number };
 }
 
 type Edges = ReadonlyMap<string, Edge>;
+
+/** What changes about a digest: how it stands, and what is told of it. */
+interface Shift {
+  readonly repository: string;
+  readonly digest: Digest;
+  readonly change: (standing: Standing) => void;
+  /** Told when it becomes linked. */
+  readonly size: number;
+  readonly origin: string;
+}
 
 const NO_EDGES: Edges = new Map();
 const EMPTY = new Uint8Array(0);
 
 /**
- * Keeps the rows of names in step with the registers: visibility flows down, from tags to manifests to what they
+ * Keeps names and standings in step with the registers: visibility flows down, from tags to manifests to what they
  * reference. Digests cannot form a cycle, so taking away what named a manifest always reaches the bottom.
  */
 export class Visibility {
   readonly #tx: OrderedTransaction;
   readonly #changes: ViewChanges;
-  /** Names to write or remove; a list, not recursion, so that indexes in indexes cannot exhaust the stack. */
-  readonly #pending: Array<() => void> = [];
+  readonly #standings: Standings;
+  /** Shifts to make; a list, not recursion, so that indexes in indexes cannot exhaust the stack. */
+  readonly #pending: Shift[] = [];
 
   constructor(tx: OrderedTransaction, changes: ViewChanges) {
     this.#tx = tx;
     this.#changes = changes;
+    this.#standings = new Standings(tx);
   }
 
   /** Moves a tag's name from one digest to another; `undefined` stands for no digest. */
@@ -47,136 +61,142 @@ export class Visibility {
     tag: string,
     { old, now, origin }: { old: Digest | undefined; now: NamedTag | undefined; origin: string },
   ): void {
-    if (now !== undefined) {
-      this.#tx.put(liveTagKey(repository, tag), encodeLiveTag(now));
-      this.#name(
-        repository,
-        { digest: now.digest, role: NamerRole.tag },
-        { namer: tag, row: encodeNamed(now), origin },
-      );
-    } else {
+    const shift = (digest: Digest, by: number, size: number): void => {
+      const change = (standing: Standing): void => {
+        standing.tags += by;
+      };
+      this.#pending.push({ repository, digest, change, size, origin });
+    };
+    if (now === undefined) {
       this.#tx.delete(liveTagKey(repository, tag));
+    } else {
+      this.#tx.put(liveTagKey(repository, tag), encodeLiveTag(now));
+      this.#tx.put(namerKey(repository, now.digest, NamerRole.tag, tag), encodeNamed(now));
+      shift(now.digest, old === now.digest ? 0 : 1, now.size);
     }
     if (old !== undefined && old !== now?.digest) {
-      this.#name(repository, { digest: old, role: NamerRole.tag }, { namer: tag, row: undefined, origin });
+      this.#tx.delete(namerKey(repository, old, NamerRole.tag, tag));
+      shift(old, -1, 0);
     }
     this.#settle();
   }
 
-  /** Does `write`, which may change whether the link lives, and nothing else. */
-  aroundLink(repository: string, digest: Digest, origin: string, write: () => void): void {
-    const was = isLinked(this.#tx, repository, digest);
-    write();
-    this.#changes.digests.add(`${repository} ${digest}`);
-    this.#tellLink(repository, digest, { was, origin });
+  /** The link's put lives or not. */
+  setLink(
+    repository: string,
+    digest: Digest,
+    { live, size, origin }: { live: boolean; size: number; origin: string },
+  ): void {
+    const change = (standing: Standing): void => {
+      standing.link = live;
+    };
+    this.#pending.push({ repository, digest, change, size, origin });
+    this.#settle();
   }
 
-  /** Does `write`, which may change whether the manifest is visible and what it references, and carries that on. */
-  aroundManifest(repository: string, digest: Digest, origin: string, write: () => void): void {
-    this.#around(repository, digest, origin, write);
+  /** The manifest's put lives or not, and `before` it was known to reference something else than `after`. */
+  setManifest(
+    repository: string,
+    digest: Digest,
+    parts: {
+      live: boolean;
+      before: KnownManifest | undefined;
+      after: KnownManifest | undefined;
+      origin: string;
+    },
+  ): void {
+    const { live, before, after, origin } = parts;
+    const standing = this.#standings.get(repository, digest);
+    if (before !== after && isVisible(standing)) {
+      const edges = { before: edgesOf(repository, digest, before), after: edgesOf(repository, digest, after), origin };
+      this.#replace(repository, edges);
+    }
+    const change = (changed: Standing): void => {
+      changed.manifest = live;
+    };
+    this.#pending.unshift({ repository, digest, change, size: Number(after?.value.size ?? 0n), origin });
     this.#settle();
+  }
+
+  /** Writes what was gathered. To be called last. */
+  finish(): void {
+    this.#standings.write();
   }
 
   #settle(): void {
-    for (let next = this.#pending.shift(); next !== undefined; next = this.#pending.shift()) {
-      next();
+    for (let index = 0; index < this.#pending.length; index++) {
+      this.#shift(this.#pending[index]!);
     }
+    this.#pending.length = 0;
   }
 
-  #around(repository: string, digest: Digest, origin: string, write: () => void): void {
-    const wasVisible = isManifestVisible(this.#tx, repository, digest);
-    const wasLinked = wasVisible || isLinked(this.#tx, repository, digest);
-    const before = wasVisible ? this.#edges(repository, digest) : NO_EDGES;
-    write();
+  #shift({ repository, digest, change, size, origin }: Shift): void {
+    const standing = this.#standings.get(repository, digest);
+    const [wasVisible, wasLinked] = [isVisible(standing), isLinked(standing)];
+    change(standing);
+    const [visible, linked] = [isVisible(standing), isLinked(standing)];
     this.#changes.digests.add(`${repository} ${digest}`);
-    const visible = isManifestVisible(this.#tx, repository, digest);
-    const after = visible ? this.#edges(repository, digest) : NO_EDGES;
     if (visible !== wasVisible) {
       this.#changes.events.push({ kind: "manifest", repository, digest, visible, origin });
     }
-    this.#tellLink(repository, digest, { was: wasLinked, origin });
-    this.#replace(repository, digest, { before, after, origin });
+    if (linked !== wasLinked) {
+      this.#changes.events.push({ kind: "link", repository, digest, size, visible: linked, origin });
+    }
+    if (visible !== wasVisible) {
+      const edges = edgesOf(repository, digest, manifestReferences(this.#tx, repository, digest));
+      const [before, after] = visible ? [NO_EDGES, edges] : [edges, NO_EDGES];
+      this.#replace(repository, { before, after, origin });
+    }
   }
 
-  #replace(
-    repository: string,
-    manifest: Digest,
-    { before, after, origin }: { before: Edges; after: Edges; origin: string },
-  ): void {
-    for (const [key, { names, row }] of after) {
+  #replace(repository: string, { before, after, origin }: { before: Edges; after: Edges; origin: string }): void {
+    for (const [key, edge] of after) {
       const known = before.get(key)?.row;
-      if (known !== undefined && Buffer.compare(known, row) === 0) {
-        continue;
-      }
-      if (names === undefined) {
-        this.#tx.put(key, row);
-      } else {
-        this.#pending.push(() => this.#name(repository, names, { namer: manifest, row, origin }));
+      if (known === undefined || Buffer.compare(known, edge.row) !== 0) {
+        this.#tx.put(key, edge.row);
+        this.#name(repository, edge, { by: known === undefined ? 1 : 0, origin });
       }
     }
-    for (const [key, { names }] of before) {
-      if (after.has(key)) {
-        continue;
-      }
-      if (names === undefined) {
+    for (const [key, edge] of before) {
+      if (!after.has(key)) {
         this.#tx.delete(key);
-      } else {
-        this.#pending.push(() => this.#name(repository, names, { namer: manifest, row: undefined, origin }));
+        this.#name(repository, edge, { by: -1, origin });
       }
     }
   }
 
-  /** Writes or removes one name of a digest, and carries on what becomes of the digest. */
-  #name(
-    repository: string,
-    { digest, role }: { digest: Digest; role: NamerRole },
-    { namer, row, origin }: { namer: string; row: Uint8Array | undefined; origin: string },
-  ): void {
-    const key = namerKey(repository, digest, role, namer);
-    const write = (): void => {
-      if (row === undefined) {
-        this.#tx.delete(key);
-      } else {
-        this.#tx.put(key, row);
-      }
+  /** What the edge names has one name more or less, or the same number in other words. */
+  #name(repository: string, { names }: Edge, { by, origin }: { by: number; origin: string }): void {
+    if (names === undefined) {
+      return;
+    }
+    const { digest, role, size } = names;
+    const change = (standing: Standing): void => {
+      standing[role === NamerRole.child ? "children" : "blobs"] += by;
     };
-    if (role === NamerRole.blob) {
-      // Named as a blob it becomes no manifest: what it references, if it is one, stays as it is.
-      this.aroundLink(repository, digest, origin, write);
-    } else {
-      this.#around(repository, digest, origin, write);
-    }
+    this.#pending.push({ repository, digest, change, size, origin });
   }
+}
 
-  #edges(repository: string, digest: Digest): Edges {
-    const known = manifestReferences(this.#tx, repository, digest);
-    if (known === undefined) {
-      return NO_EDGES;
-    }
-    const edges = new Map<string, Edge>();
-    for (const { digest: wire, size, mediaType, role } of known.value.references) {
-      if (role === recordV1.ReferenceRole.FOREIGN) {
-        continue;
-      }
-      const names = {
-        digest: fromWireDigest(wire),
-        role: role === recordV1.ReferenceRole.CHILD ? NamerRole.child : NamerRole.blob,
-      };
-      const row = encodeNamed({ size: Number(size), site: known.site, mediaType });
-      edges.set(namerKey(repository, names.digest, names.role, digest), { row, names });
-    }
-    if (known.value.subject !== undefined) {
-      const subject = fromWireDigest(known.value.subject.digest);
-      edges.set(referrerKey(repository, subject, digest), { row: EMPTY });
-    }
-    return edges;
+/** The rows that a manifest causes while it is visible. Foreign layers are not required: they are no edges. */
+function edgesOf(repository: string, manifest: Digest, known: KnownManifest | undefined): Edges {
+  if (known === undefined) {
+    return NO_EDGES;
   }
-
-  #tellLink(repository: string, digest: Digest, { was, origin }: { was: boolean; origin: string }): void {
-    const visible = isLinked(this.#tx, repository, digest);
-    if (visible !== was) {
-      const size = findLink(this.#tx, repository, digest)?.size ?? 0;
-      this.#changes.events.push({ kind: "link", repository, digest, size, visible, origin });
+  const { value, site } = known;
+  const edges = new Map<string, Edge>();
+  for (const { digest: wire, size: bytes, mediaType, role: as } of value.references) {
+    if (as === recordV1.ReferenceRole.FOREIGN) {
+      continue;
     }
+    const digest = fromWireDigest(wire);
+    const role = as === recordV1.ReferenceRole.CHILD ? NamerRole.child : NamerRole.blob;
+    const named: Named = { size: Number(bytes), site, mediaType };
+    const names = { digest, role, size: named.size };
+    edges.set(namerKey(repository, digest, role, manifest), { row: encodeNamed(named), names });
   }
+  if (value.subject !== undefined) {
+    edges.set(referrerKey(repository, fromWireDigest(value.subject.digest), manifest), { row: EMPTY });
+  }
+  return edges;
 }
