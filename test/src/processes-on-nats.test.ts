@@ -41,6 +41,7 @@ describe("every service its own process on NATS", { skip: needs("nats-server") }
 
   test("kill -9 of gateway, replicator, blob node and nats-server in turn during a push loop loses nothing that was answered 201", async () => {
     const answered: Array<{ tag: string; image: TestImage }> = [];
+    const refused: string[] = [];
     const victims = ["gateway-1", "replicator-1", "blob-node-1", "nats-1"];
     for (let i = 0; i < IMAGES; i++) {
       const image = makeImage(20_000, 5_000);
@@ -51,12 +52,13 @@ describe("every service its own process on NATS", { skip: needs("nats-server") }
       try {
         await pushing;
         answered.push({ tag: `v${i}`, image });
-      } catch {
+      } catch (error) {
+        refused.push(`v${i}: ${error instanceof Error ? error.message : String(error)}`);
         // Not acknowledged: a client would try again; here it is left out of the promise.
         await until("eu takes requests again", async () => (await at("eu").call("/readyz")).status === 200, 30_000);
       }
     }
-    assert.ok(answered.length >= IMAGES / 2, `only ${answered.length} of ${IMAGES} pushes were answered 201`);
+    assert.ok(answered.length >= IMAGES / 2, `only ${answered.length} of ${IMAGES} pushes were answered 201:\n${refused.join("\n")}`);
     for (const site of ["eu", "us", "ap"]) {
       for (const { tag, image } of answered) {
         const pulled = await until(`${tag} at ${site}`, () => at(site).pull("loop/app", tag), 30_000);

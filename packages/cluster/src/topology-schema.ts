@@ -101,6 +101,11 @@ function roleProblems({ processes }: Topology): TopologyProblem[] {
     if (!blobNode && listed.bytes !== undefined) at("bytes", "only a blob-node has a byte listener");
     if (listed.edge !== undefined && !listed.roles.includes(Role.gateway))
       at("edge", "only a gateway has an OCI listener");
+    if (
+      listed.roles.includes(Role.auth) &&
+      processes.findIndex((one) => one.site === listed.site && one.roles.includes(Role.auth)) !== index
+    )
+      at("roles", `site "${listed.site}" has an auth already: one process of a site keeps its copy of the policy log`);
   });
   return problems;
 }

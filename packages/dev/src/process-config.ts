@@ -64,6 +64,7 @@ function processConfig(process: PlannedProcess, inputs: ProcessConfigInputs): Re
     tls: { ca: certificates.ca, key: certificates.key, cert: certificates.cert },
     secretsFile: secrets.path,
     log: logConfig(process, inputs),
+    anonymous: options.anonymous,
     ...(process.edgePort === undefined ? {} : { gateway: gatewayConfig(process.edgePort, inputs) }),
     ...(process.roles.includes("auth") ? { auth: { bootstrap: { adminPasswordHash: inputs.admin.hash } } } : {}),
     telemetry: { ...(options.otlpUrl === undefined ? {} : { otlpUrl: options.otlpUrl, sampleRatio: 1 }) },
@@ -80,11 +81,10 @@ export function faultSocketPath(home: string, process: Pick<PlannedProcess, "sit
 }
 
 function gatewayConfig(edgePort: number, { plan, certificates }: ProcessConfigInputs): Record<string, unknown> {
-  const { host, http, anonymous } = plan.options;
+  const { host, http } = plan.options;
   return {
     host,
     port: edgePort,
-    anonymous,
     ...(http ? {} : { tls: { key: certificates.edgeKey, cert: certificates.edgeCert } }),
   };
 }

@@ -1,19 +1,20 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { sendRequest } from "../client/http-request.ts";
 import { describeError, openRegistry } from "../client/registry-client.ts";
 import type { ServerOptions } from "../command-line.ts";
 import { CommandError, ExitCode, failure } from "../exit-status.ts";
-import { homeFolder, runningCluster } from "../home-folder.ts";
+import { runningCluster } from "../home-folder.ts";
 import { formatTable } from "./table.ts";
 
 /** What one gateway says of itself and of the others. */
 interface GatewayStatus {
   readonly site: string;
-  readonly ready: boolean;
-  readonly failing: readonly string[];
   readonly policy: { readonly revision: string; readonly ageMs: number };
-  readonly sites: ReadonlyArray<{ readonly site: string; readonly state: string; readonly rttMs?: number }>;
+  readonly sites: ReadonlyArray<{
+    readonly name: string;
+    readonly state: string;
+    /** Null until measured. */
+    readonly rttMs: number | null;
+    readonly failing: readonly string[];
+  }>;
 }
 
 interface SiteLine {
@@ -53,50 +54,51 @@ export async function runStatus(options: ServerOptions): Promise<void> {
 }
 
 function describeSees(line: SiteLine): string {
-  return (
-    line.sees
-      ?.map(
-        (other) => `${other.site} ${other.state}${other.rttMs === undefined ? "" : ` ${other.rttMs.toFixed(1)} ms`}`,
-      )
-      .join(", ") ?? ""
-  );
+  const others = line.sees?.filter((other) => other.name !== line.site) ?? [];
+  return others
+    .map(({ name, state, rttMs }) => `${name} ${state}${rttMs === null ? "" : ` ${rttMs.toFixed(1)} ms`}`)
+    .join(", ");
 }
 
 async function serverStatus(options: ServerOptions): Promise<SiteLine> {
   const client = openRegistry(options);
-  const answer = await client.call("/_meridian/v1/status");
+  const [answer, health] = await Promise.all([client.call("/v2/_meridian/status"), client.call("/readyz")]);
   if (answer.status !== 200) throw failure(`${client.server}: ${describeError(answer)}`);
-  return siteLine(client.server, JSON.parse(answer.text) as GatewayStatus);
+  const status = JSON.parse(answer.text) as GatewayStatus;
+  const failing = failingChecks(health.text);
+  return {
+    site: status.site,
+    gateway: client.server,
+    state: health.status === 200 ? "ready" : "not ready",
+    sees: status.sites,
+    policy: status.policy,
+    ...(failing === "" ? {} : { message: failing }),
+  };
+}
+
+/** Names and messages of the checks that fail, from the body of /readyz; empty when none does. */
+function failingChecks(text: string): string {
+  try {
+    const { checks = [] } = JSON.parse(text) as { checks?: Array<{ name: string; ok: boolean; message?: string }> };
+    return checks
+      .filter((check) => !check.ok)
+      .map((check) => `${check.name}: ${check.message ?? "fails"}`)
+      .join(", ");
+  } catch {
+    return "";
+  }
 }
 
 async function devStatus(options: ServerOptions): Promise<SiteLine[]> {
-  const run = runningCluster(options);
-  const ca = readFileSync(join(homeFolder(options), "ca.pem"), "utf8");
   return Promise.all(
-    run.sites.map(async (site): Promise<SiteLine> => {
-      if (site.state === "stopped") return { site: site.name, gateway: site.gateway, state: "stopped" };
+    runningCluster(options).sites.map(async ({ name, gateway, state }): Promise<SiteLine> => {
+      if (state === "stopped") return { site: name, gateway, state };
       try {
-        await sendRequest(new URL("/livez", site.gateway), { ca, timeoutMs: 3_000 });
-        return await serverStatus({ ...options, server: site.gateway });
+        return await serverStatus({ ...options, server: gateway });
       } catch (error) {
-        return {
-          site: site.name,
-          gateway: site.gateway,
-          state: "unreachable",
-          message: error instanceof Error ? error.message : String(error),
-        };
+        const message = error instanceof Error ? error.message : String(error);
+        return { site: name, gateway, state: "unreachable", message };
       }
     }),
   );
-}
-
-function siteLine(gateway: string, status: GatewayStatus): SiteLine {
-  return {
-    site: status.site,
-    gateway,
-    state: status.ready ? "ready" : "not ready",
-    sees: status.sites,
-    policy: status.policy,
-    ...(status.failing.length === 0 ? {} : { message: status.failing.join(", ") }),
-  };
 }

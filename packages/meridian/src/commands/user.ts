@@ -12,7 +12,7 @@ interface ListedUser {
 }
 
 export async function runUserList(options: ServerOptions): Promise<void> {
-  const answer = await administer(openRegistry(options), "GET", "/_meridian/v1/users");
+  const answer = await administer(openRegistry(options), "GET", "/v2/_meridian/users");
   const { users } = answer as { users: ListedUser[] };
   if (options.json) return void process.stdout.write(`${JSON.stringify(answer)}\n`);
   const rows = users.map((user) => [
@@ -26,7 +26,7 @@ export async function runUserList(options: ServerOptions): Promise<void> {
 export async function runUserAdd(name: string, options: ServerOptions & { passwordStdin?: boolean }): Promise<void> {
   const generated = options.passwordStdin ? undefined : randomBytes(18).toString("base64url");
   const password = generated ?? (await readPassword(true));
-  const answer = await administer(openRegistry(options), "PUT", `/_meridian/v1/users/${encodeURIComponent(name)}`, {
+  const answer = await administer(openRegistry(options), "PUT", `/v2/_meridian/users/${encodeURIComponent(name)}`, {
     password,
   });
   if (options.json)
@@ -38,7 +38,7 @@ export async function runUserAdd(name: string, options: ServerOptions & { passwo
 }
 
 export async function runUserRemove(name: string, options: ServerOptions): Promise<void> {
-  const answer = await administer(openRegistry(options), "DELETE", `/_meridian/v1/users/${encodeURIComponent(name)}`);
+  const answer = await administer(openRegistry(options), "DELETE", `/v2/_meridian/users/${encodeURIComponent(name)}`);
   process.stdout.write(
     options.json ? `${JSON.stringify(answer)}\n` : `user ${name} removed (policy revision ${answer.revision})\n`,
   );
@@ -52,7 +52,7 @@ export async function runUserGrant(
   if (!["pull", "push", "admin", "none"].includes(role))
     throw usageError(`"${role}" is not a role: pull, push, admin or none is wanted`);
   const grant = { principal: name, repositoryPrefix: options.repository, role: role === "none" ? "" : role };
-  const answer = await administer(openRegistry(options), "PUT", "/_meridian/v1/grants", grant);
+  const answer = await administer(openRegistry(options), "PUT", "/v2/_meridian/grants", grant);
   const where = options.repository === "" ? "every repository" : options.repository;
   process.stdout.write(
     options.json

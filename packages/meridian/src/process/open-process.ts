@@ -179,7 +179,8 @@ async function openBlobNode(
 async function openPolicyOf(base: Foundation, logs: EventLogs): Promise<Policy> {
   const { clock, log, peers } = base;
   const { topology, roles } = base.identity;
-  const { gateway } = base.loaded.config;
+  const { config } = base.loaded;
+  const { gateway } = config;
   const policy = await openPolicy({
     site: topology.site,
     sites: topology.sites,
@@ -192,7 +193,7 @@ async function openPolicyOf(base: Foundation, logs: EventLogs): Promise<Policy> 
     role: roles.has(Role.auth) ? "replica" : "reader",
     maxStalenessMs: gateway?.maxStalenessMs ?? 30_000,
     maxPolicyAgeMs: gateway?.maxPolicyAgeMs ?? 24 * 3_600_000,
-    anonymous: gateway === undefined || gateway.anonymous === "none" ? "off" : gateway.anonymous,
+    anonymous: config.anonymous === "none" ? "off" : config.anonymous,
   });
   base.checks.push(...policy.checks);
   return policy;
@@ -288,23 +289,26 @@ async function openGateway(
       ? undefined
       : stack.use(fileTlsSource({ ...config.tls, ca: loaded.config.tls.ca, timers, log }));
   const gateway = stack.use(
-    await startGateway(config, {
-      topology: base.identity.topology,
-      peers,
-      monitor,
-      catalog: inputs.catalog,
-      decider: inputs.policy.decider,
-      verifier,
-      bytesOf: (node) => nodes.bytesOf(node),
-      rpc,
-      uploadKey: loaded.secrets.uploadKey,
-      ...(tls === undefined ? {} : { tls }),
-      clock,
-      timers,
-      random,
-      log,
-      health: inputs.health,
-    }),
+    await startGateway(
+      { ...config, anonymous: loaded.config.anonymous },
+      {
+        topology: base.identity.topology,
+        peers,
+        monitor,
+        catalog: inputs.catalog,
+        decider: inputs.policy.decider,
+        verifier,
+        bytesOf: (node) => nodes.bytesOf(node),
+        rpc,
+        uploadKey: loaded.secrets.uploadKey,
+        ...(tls === undefined ? {} : { tls }),
+        clock,
+        timers,
+        random,
+        log,
+        health: inputs.health,
+      },
+    ),
   );
   base.checks.push(...gateway.checks);
 }

@@ -51,8 +51,10 @@ export const siteConfigSchema = z
     /** YAML file, mode 0600, with what the site keeps to itself; see `secretsSchema`. */
     secretsFile: path,
     log: logSchema,
+    /** What a client may do without login: `none`, `pull`, or `admin` (a dev cluster on loopback only). The same in every process of a site. */
+    anonymous: z.enum(["none", "pull", "admin"]).default("none"),
     /** Required with the gateway role. */
-    gateway: gatewayConfigSchema.optional(),
+    gateway: gatewayConfigSchema.omit({ anonymous: true }).optional(),
     blobNode: blobNodeConfigSchema.omit({ bytes: true }).prefault({}),
     replicator: replicatorConfigSchema.prefault({}),
     auth: authConfigSchema.omit({ cluster: true, dataDir: true }).prefault({}),
