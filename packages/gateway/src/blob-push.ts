@@ -38,7 +38,7 @@ interface BlobPushOptions {
 }
 
 /** How long a repeated commit waits for the one that took the upload, through another gateway. */
-const OTHER_COMMIT_WAIT_MS = 2_000;
+const OTHER_COMMIT_WAIT_MS = 1_000;
 
 export function createBlobPush(options: BlobPushOptions): BlobPush {
   const underWay = new Map<string, Promise<PushedBlob>>();

@@ -8,7 +8,8 @@ export interface Answer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly body: Buffer;
-  json(): Record<string, any>;
+  /** The body as JSON of the shape that the test expects. */
+  json<T = Record<string, unknown>>(): T;
   /** The code of the first error in the body. */
   readonly code: string | undefined;
 }
@@ -44,9 +45,15 @@ export function ask(
 }
 
 function answerOf(status: number, headers: IncomingHttpHeaders, body: Buffer): Answer {
-  const json = (): Record<string, any> => JSON.parse(body.toString());
+  const json = <T>(): T => JSON.parse(body.toString());
   const isJson = headers["content-type"]?.includes("json") === true && body.length > 0;
-  return { status, headers, body, json, code: isJson ? json().errors?.[0]?.code : undefined };
+  return {
+    status,
+    headers,
+    body,
+    json,
+    code: isJson ? json<{ errors?: { code: string }[] }>().errors?.[0]?.code : undefined,
+  };
 }
 
 const ADMIN_SCOPES = (name: string): string => `${name}:pull,push,delete`;

@@ -93,7 +93,8 @@ export class Http1Exchange implements Exchange {
     if (typeof body === "string") this.#response.end(body, "latin1");
     else if (body === undefined) this.#response.end();
     else this.#response.end(body);
-    if (!this.#request.complete) this.#discardBody();
+    // A request without body is not complete yet either while its handler runs.
+    if (!this.#request.complete && this.hasBody) this.#discardBody();
   }
 
   begin(status: number, headers: HeaderList): AnswerBody {

@@ -47,6 +47,8 @@ export interface TestCluster extends AsyncDisposable {
   readonly sites: readonly TestSite[];
   /** The first site. */
   readonly site: TestSite;
+  /** A caller of a service of the site's gateway process. */
+  client<M extends GenServiceMethods>(service: GenService<M>, site: string): ServiceClient<GenService<M>>;
 }
 
 /** Settings of {@link startTestCluster}. */
@@ -55,7 +57,8 @@ export interface TestClusterOptions {
   /** Per site; default 1. */
   readonly blobNodes?: number;
   readonly config?: Partial<GatewayConfig>;
-  readonly auth?: ServiceImpl<typeof authV1.AuthService>;
+  /** The auth of each site. */
+  readonly auth?: (site: string) => Pick<ServiceImpl<typeof authV1.AuthService>, "issueToken">;
   readonly tls?: TlsSource;
   /** Tokens are checked in a later turn, as one that was not seen before is. */
   readonly slowTokens?: boolean;
@@ -93,7 +96,8 @@ export async function startTestCluster(options: TestClusterOptions = {}): Promis
   const sites: TestSite[] = [];
   for (const name of names) sites.push(await startSite(name, cluster, options, opened));
   const owned = opened.move();
-  return { sites, site: sites[0]!, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  const client: TestCluster["client"] = (service, site) => servers.get(`${site}/gateway-1`)!.local(service)!;
+  return { sites, site: sites[0]!, client, [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 interface Wiring {
@@ -137,7 +141,8 @@ async function startSite(
   const health: TestSite["health"] = new Map();
   const grants: TestSite["grants"] = new Map();
   const state = { policyAgeMs: 0 };
-  if (options.auth !== undefined) rpc.register(authV1.AuthService, options.auth);
+  if (options.auth !== undefined)
+    rpc.register(authV1.AuthService, options.auth(name) as ServiceImpl<typeof authV1.AuthService>);
   const gateway = opened.use(
     await startGateway(
       gatewayConfigSchema.parse({ port: 0, transientWaitMs: 2_000, drainTimeoutMs: 500, ...options.config }),

@@ -64,9 +64,9 @@ function questionOfQuery(exchange: Exchange): TokenQuestion {
 /** Empty Basic credentials are what clients without a login send. Undefined for none. */
 function basicCredentials(header: string | undefined): TokenQuestion["credentials"] {
   if (header === undefined) return undefined;
-  const match = /^basic +([A-Za-z0-9+/_=-]*)$/i.exec(header);
+  const match = /^basic(?: +([A-Za-z0-9+/_=-]*))?$/i.exec(header);
   if (match === null) throw badCredentials("the token endpoint takes Basic credentials");
-  const text = Buffer.from(match[1]!, "base64").toString("utf8");
+  const text = Buffer.from(match[1] ?? "", "base64").toString("utf8");
   const colon = text.indexOf(":");
   const username = colon < 0 ? text : text.slice(0, colon);
   const password = colon < 0 ? "" : text.slice(colon + 1);

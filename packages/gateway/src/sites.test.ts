@@ -1,0 +1,236 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { after, before, describe, test } from "node:test";
+import { digestOf, isContentError } from "@meridian/oci";
+import { siteV1 } from "@meridian/wire";
+import { adminOf, ask, manifestOf } from "./http-client.fixture.ts";
+import { bearer, startTestCluster, type TestCluster, type TestSite } from "./test-cluster.fixture.ts";
+
+let cluster: TestCluster;
+let eu: TestSite;
+let us: TestSite;
+const content = randomBytes(300_000);
+
+before(async () => {
+  cluster = await startTestCluster({ sites: ["eu", "us", "ap"], config: { transientWaitMs: 500 } });
+  [eu, us] = cluster.sites as [TestSite, TestSite];
+});
+after(() => cluster[Symbol.asyncDispose]());
+
+describe("what this site has not heard of yet", () => {
+  test("is pulled by digest after asking the other sites, and stored on the way", async () => {
+    const { digest, manifest, layer } = await adminOf(us, "far/app").pushImage("v1", content);
+    const here = adminOf(eu, "far/app");
+    assert.deepEqual((await here.get(`/manifests/${digest}`)).body, manifest);
+    const first = await here.get(`/blobs/${layer}`);
+    assert.deepEqual(first.body, content);
+    assert.equal(first.headers["meridian-served-by"], "us/blob-node-1");
+    assert.equal(first.headers["meridian-route"], "stream");
+    const second = await here.get(`/blobs/${layer}`);
+    assert.equal(second.headers["meridian-served-by"], "eu/blob-node-1");
+    assert.equal(second.headers["meridian-route"], "local");
+  });
+
+  test("may be what a manifest references that is pushed here", async () => {
+    const there = adminOf(us, "split/app");
+    const layer = await there.pushBlob(Buffer.from("layer"));
+    const here = adminOf(eu, "split/app");
+    const config = await here.pushBlob(Buffer.from("{}"));
+    const pushed = await here.putManifest("v1", manifestOf(config, [{ digest: layer, size: 5 }]));
+    assert.equal(pushed.status, 201);
+    assert.equal((await here.get(`/blobs/${layer}`)).status, 200);
+  });
+
+  test("is 404 with a Warning that names who could not be asked", async () => {
+    eu.health.set("us", "suspect");
+    const answer = await adminOf(eu, "far/app").get(`/blobs/${digestOf("nobody has this")}`);
+    eu.health.clear();
+    assert.equal(answer.status, 404);
+    assert.match(String(answer.headers.warning), /^299 - "site us could not be asked/);
+  });
+
+  test("is 503 for a push that references it while a site could not be asked", async () => {
+    const here = adminOf(eu, "split/app");
+    const config = await here.pushBlob(Buffer.from("{}"));
+    const manifest = manifestOf(config, [{ digest: digestOf("maybe at us"), size: 5 }]);
+    eu.health.set("us", "down");
+    const answer = await here.putManifest("v2", manifest);
+    eu.health.clear();
+    assert.equal(answer.status, 503);
+  });
+
+  test("is not asked for by a HEAD of a blob", async () => {
+    const layer = await adminOf(us, "head/app").pushBlob(Buffer.from("only at us"));
+    assert.equal((await adminOf(eu, "head/app").head(`/blobs/${layer}`)).status, 404);
+    assert.equal((await adminOf(eu, "head/app").get(`/blobs/${layer}`)).status, 200);
+  });
+});
+
+describe("a source that fails", () => {
+  test("in the middle of an answer is replaced within it", async () => {
+    const { layer } = await adminOf(us, "fail/app").pushImage("v1", content);
+    const here = adminOf(eu, "fail/app");
+    await here.get(`/blobs/${layer}`);
+    const [node] = eu.nodes;
+    node!.sent = 0;
+    node!.dieAfter = 100_000;
+    const answer = await here.get(`/blobs/${layer}`);
+    Object.assign(node!, { down: false, dieAfter: undefined });
+    assert.equal(answer.status, 200);
+    assert.deepEqual(answer.body, content);
+  });
+
+  test("and comes back goes on with the same answer", async () => {
+    const other = randomBytes(300_000);
+    const { layer } = await adminOf(eu, "restart/app").pushImage("v1", other);
+    const [node] = eu.nodes;
+    node!.sent = 0;
+    node!.dieAfter = 100_000;
+    const answering = adminOf(eu, "restart/app").get(`/blobs/${layer}`);
+    while (!node!.down) await new Promise((resolve) => setImmediate(resolve));
+    Object.assign(node!, { down: false, dieAfter: undefined });
+    assert.deepEqual((await answering).body, other);
+  });
+
+  test("before the first byte, with nobody else, is 503", async () => {
+    const { layer } = await adminOf(eu, "lost/app").pushImage("v1", randomBytes(1000));
+    eu.nodes[0]!.down = true;
+    const answer = await adminOf(eu, "lost/app").get(`/blobs/${layer}`);
+    eu.nodes[0]!.down = false;
+    assert.deepEqual([answer.status, answer.code], [503, "UNAVAILABLE"]);
+    assert.ok(answer.headers["retry-after"]);
+  });
+
+  test("a HEAD of a blob whose only holders are down is 404", async () => {
+    const { digest, layer } = await adminOf(us, "down/app").pushImage("v1", randomBytes(1000));
+    const here = adminOf(eu, "down/app");
+    await here.get(`/manifests/${digest}`);
+    assert.equal((await here.head(`/blobs/${layer}`)).status, 200);
+    eu.health.set("us", "down");
+    const answer = await here.head(`/blobs/${layer}`);
+    eu.health.clear();
+    assert.equal(answer.status, 404);
+  });
+});
+
+describe("an upload session of another site", () => {
+  test("goes on through this one", async () => {
+    const there = adminOf(us, "proxied/app");
+    const location = String((await there.call("POST", "/blobs/uploads/")).headers.location);
+    const session = location.slice("/v2/proxied/app".length);
+    const here = adminOf(eu, "proxied/app");
+    const patched = await here.call("PATCH", session, { body: content });
+    assert.deepEqual([patched.status, patched.headers.range], [202, `0-${content.length - 1}`]);
+    const pushed = await here.call("PUT", `${session}?digest=${digestOf(content)}`);
+    assert.equal(pushed.status, 201);
+    assert.equal(pushed.headers["meridian-site"], "us");
+    assert.deepEqual((await there.get(`/blobs/${digestOf(content)}`)).body, content);
+  });
+
+  test("needs a token here too", async () => {
+    const there = adminOf(us, "proxied/app");
+    const location = String((await there.call("POST", "/blobs/uploads/")).headers.location);
+    assert.equal((await ask(eu.gateway.url, "GET", location)).status, 401);
+  });
+});
+
+describe("a version token", () => {
+  test("of this state or an older one is shown at once", async () => {
+    const { pushed } = await adminOf(eu, "version/app").pushImage("v1");
+    const version = String(pushed.headers["meridian-version"]);
+    const answer = await adminOf(eu, "version/app").get("/manifests/v1", { "meridian-min-version": version });
+    assert.equal(answer.status, 200);
+  });
+
+  test("of a state that does not come is 503, never older", async () => {
+    const { pushed } = await adminOf(us, "version/far").pushImage("v1");
+    const version = String(pushed.headers["meridian-version"]);
+    await adminOf(eu, "version/far").pushImage("v1");
+    const answer = await adminOf(eu, "version/far").get("/manifests/v1", { "meridian-min-version": version });
+    assert.equal(answer.status, 503);
+  });
+
+  test("that is malformed is 400", async () => {
+    const answer = await adminOf(eu, "version/app").get("/manifests/v1", { "meridian-min-version": "!!" });
+    assert.equal(answer.status, 400);
+  });
+});
+
+describe("a replication receipt", () => {
+  interface Receipt {
+    readonly sites: {
+      name: string;
+      state: string;
+      blobsPresent: number;
+      blobsTotal: number;
+      bytes: number;
+      etaMs: number | null;
+    }[];
+  }
+
+  test("tells what each site holds", async () => {
+    const { layer } = await adminOf(us, "receipt/app").pushImage("v1", content);
+    const answer = await adminOf(us, "receipt/app").get("/_meridian/replication/v1");
+    assert.equal(answer.status, 200);
+    const states = Object.fromEntries(answer.json<Receipt>().sites.map((site) => [site.name, site.state]));
+    assert.deepEqual(states, { eu: "absent", us: "complete", ap: "absent" });
+    const line = answer.json<Receipt>().sites.find(({ name }) => name === "us")!;
+    assert.deepEqual([line.blobsPresent, line.blobsTotal, line.etaMs], [3, 3, 0]);
+    assert.ok(line.bytes > content.length);
+    assert.ok(layer);
+  });
+
+  test("names sites that cannot be reached", async () => {
+    us.health.set("ap", "down");
+    const answer = await adminOf(us, "receipt/app").get("/_meridian/replication/v1");
+    us.health.clear();
+    assert.equal(answer.json<Receipt>().sites.find(({ name }) => name === "ap")?.state, "unreachable");
+  });
+
+  test("that waits is 504 with the same body when the time is over", async () => {
+    const answer = await adminOf(us, "receipt/app").get("/_meridian/replication/v1?wait=ap&timeout=200ms");
+    assert.equal(answer.status, 504);
+    assert.equal(answer.json<Receipt>().sites.length, 3);
+  });
+
+  test("that waits is 200 once the sites are complete", async () => {
+    const waiting = adminOf(us, "receipt/app").get("/_meridian/replication/v1?wait=us&timeout=5s");
+    assert.equal((await waiting).status, 200);
+  });
+
+  for (const query of ["wait=nowhere", "wait=us&timeout=soon", "wait=us&timeout=99m"]) {
+    test(`with ${query} is 400`, async () => {
+      assert.equal((await adminOf(us, "receipt/app").get(`/_meridian/replication/v1?${query}`)).status, 400);
+    });
+  }
+});
+
+describe("the route explanation", () => {
+  test("names the candidates, the one chosen and why", async () => {
+    const { layer } = await adminOf(us, "route/app").pushImage("v1", content);
+    const answer = await adminOf(us, "route/app").get(`/_meridian/route/${layer}`);
+    const route = answer.json<{
+      site: string;
+      chosen: string;
+      candidates: { site: string; node: string; reasons: string[] }[];
+    }>();
+    assert.deepEqual([route.site, route.chosen], ["us", "us/blob-node-1"]);
+    assert.equal(route.candidates[0]?.node, "blob-node-1");
+    assert.ok(route.candidates[0]?.reasons.length);
+  });
+});
+
+test("the status lists the sites as this one sees them", async () => {
+  eu.health.set("ap", "suspect");
+  const answer = await ask(eu.gateway.url, "GET", "/v2/_meridian/status", { headers: bearer("admin") });
+  eu.health.clear();
+  const states = answer
+    .json<{ sites: { name: string; state: string }[] }>()
+    .sites.map(({ name, state }) => `${name} ${state}`);
+  assert.deepEqual(states, ["eu live", "us live", "ap suspect"]);
+});
+
+test("other sites' questions are bounded", async () => {
+  const asking = cluster.client(siteV1.SiteService, "eu").lookup({ repository: "Bad Name", digests: [] });
+  await assert.rejects(asking, (error) => isContentError(error, "invalid"));
+});
