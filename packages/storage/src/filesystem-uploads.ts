@@ -13,6 +13,9 @@ import type { FoundUpload, UploadDriver } from "./upload-sessions.ts";
 import { readUploadState, UploadStateFile } from "./upload-state.ts";
 import { WriteBehind } from "./write-behind.ts";
 
+/** From this offset on an upload also survives a power loss, not only the end of the process. */
+const NAMED_FROM_BYTES = 8 * 1024 * 1024;
+
 /** What uploads on a filesystem share. */
 export interface FilesystemUploadsParts {
   readonly layout: FilesystemLayout;
@@ -61,7 +64,7 @@ export class FilesystemUploads implements UploadDriver {
       const { size } = await handle.stat();
       const offset = Math.min(state?.offset ?? 0, size);
       if (size > offset) await handle.truncate(offset);
-      const upload = { folder, handle, length: offset, synced: size === offset, named: state !== undefined };
+      const upload = { folder, handle, length: offset, synced: size === offset, named: offset >= NAMED_FROM_BYTES };
       return { bytes: new FilesystemUploadBytes(this.#parts, upload), offset, algorithm: state?.algorithm };
     } catch (error) {
       await handle.close();
@@ -111,9 +114,12 @@ class FilesystemUploadBytes implements UploadBytes {
 
   sync(resumeAt: ResumePoint): Promise<void> {
     return this.#doing("sync an upload", async () => {
-      // At once, for one journal commit instead of three. Should a power loss keep the state but not the bytes, nobody
-      // was told of them; a resume begins at what there is, and the hash at the commit decides.
-      await Promise.all([this.#behind.sync(), this.#state.write(resumeAt), this.#nameDurably()]);
+      await this.#behind.flush();
+      await this.#state.write(resumeAt);
+      // Now a kill loses nothing. A power loss may still take the names and the state, so that the client begins again:
+      // for a few megabytes that is cheaper than three more syncs in every push.
+      const worthNaming = resumeAt.offset >= NAMED_FROM_BYTES ? [this.#nameDurably(), this.#state.sync()] : [];
+      await Promise.all([this.#behind.sync(), ...worthNaming]);
     });
   }
 
@@ -121,6 +127,7 @@ class FilesystemUploadBytes implements UploadBytes {
     return this.#doing("cut an upload", async () => {
       // First the state: a crash in between must not leave it speaking of bytes that have become other ones.
       await this.#state.write(resumeAt);
+      await this.#state.sync();
       await this.#behind.truncate(length);
       this.#length = length;
     });

@@ -40,12 +40,15 @@ export class UploadStateFile {
     return this.#opened;
   }
 
-  /** Durable when it resolves. */
+  /** Survives the end of the process; {@link UploadStateFile.sync} makes it survive a power loss. */
   async write({ algorithm, offset }: ResumePoint): Promise<void> {
     const handle = await this.open();
     const line = Buffer.from(`1 ${algorithm} ${String(offset).padStart(16, "0")}\n`, "latin1");
     await handle.write(line, 0, line.length, 0);
-    await handle.datasync();
+  }
+
+  async sync(): Promise<void> {
+    await (await this.open()).datasync();
   }
 
   async close(): Promise<void> {

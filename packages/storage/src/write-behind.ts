@@ -64,6 +64,12 @@ export class WriteBehind {
     }
   }
 
+  /** Resolves once everything has been given to the operating system. Nothing may be appended meanwhile. */
+  async flush(): Promise<void> {
+    while (this.#draining !== undefined) await this.#draining;
+    this.#throwFailure();
+  }
+
   /** Resolves once everything is on disk. Nothing may be appended meanwhile. */
   async sync(): Promise<void> {
     await this.settle();

@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { BufferPool } from "./buffer-pool.ts";
+
+test("lends as many as it may, then makes others wait in order", async () => {
+  const pool = new BufferPool({ bufferBytes: 10, maxBuffers: 2 });
+  const [a, b] = await Promise.all([pool.acquire(), pool.acquire()]);
+  assert.deepEqual([a.length, pool.lent], [10, 2]);
+  assert.equal(pool.tryAcquire(), undefined);
+  const order: string[] = [];
+  const first = pool.acquire().then((buffer) => order.push("first") && buffer);
+  const second = pool.acquire().then((buffer) => order.push("second") && buffer);
+  pool.release(a);
+  assert.equal(await first, a);
+  assert.equal(pool.tryAcquire(), undefined, "nobody overtakes those who wait");
+  pool.release(b);
+  assert.equal(await second, b);
+  assert.deepEqual(order, ["first", "second"]);
+  pool.release(a);
+  pool.release(b);
+  assert.equal(pool.lent, 0);
+});
+
+test("one that gives up waiting takes no buffer with it", async () => {
+  const pool = new BufferPool({ bufferBytes: 10, maxBuffers: 1 });
+  const held = await pool.acquire();
+  const controller = new AbortController();
+  const waiting = pool.acquire({ signal: controller.signal });
+  const next = pool.acquire();
+  controller.abort(new Error("gone"));
+  await assert.rejects(waiting, /gone/);
+  pool.release(held);
+  pool.release(await next);
+  assert.equal(pool.lent, 0);
+  await assert.rejects(pool.acquire({ signal: AbortSignal.abort(new Error("before")) }), /before/);
+});
