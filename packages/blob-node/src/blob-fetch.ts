@@ -168,7 +168,7 @@ export class BlobFetch {
         if (info !== undefined) return info;
       }
     } catch (error) {
-      await this.#keepPartial();
+      await this.#leavePartial(error);
       throw error;
     } finally {
       this.#partial = undefined;
@@ -298,11 +298,12 @@ export class BlobFetch {
     this.#unsynced = 0;
   }
 
-  async #keepPartial(): Promise<void> {
+  /** Kept to go on with, unless it is empty or was what filled the disk. */
+  async #leavePartial(error: unknown): Promise<void> {
     const partial = this.#partial;
     if (partial === undefined) return;
     try {
-      if (partial.offset === 0) await partial.cancel();
+      if (partial.offset === 0 || isContentError(error, "no-space")) await partial.cancel();
       else await partial.sync();
     } catch {
       // Nothing is lost but bytes that can be fetched again.

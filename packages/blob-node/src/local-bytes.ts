@@ -33,7 +33,7 @@ export function createLocalBytes(options: LocalBytesOptions): NodeBytes {
 
 /** Joins or starts the one fetch of the blob; only the size is asked for when nothing is to be read. */
 async function openFromHolders(
-  { store, fetches, direct }: LocalBytesOptions,
+  { self, store, fetches, direct }: LocalBytesOptions,
   digest: Digest,
   { holders, size, span, signal }: ReadOptions,
 ): Promise<ServedBlob | undefined> {
@@ -43,7 +43,10 @@ async function openFromHolders(
       return new DirectBlob(digest, located, holders, direct);
     }
     const { fetch } = fetches.join(digest, { holders, size, class: "pull" });
-    return new ArrivingBlob(fetch, await fetch.opened(signal), holders, { store, direct });
+    const arriving = await fetch.opened(signal);
+    const stored = fetch.view.state === "stored" ? await store.open(digest) : undefined;
+    if (stored !== undefined) return new StoredBlob(self, stored);
+    return new ArrivingBlob(fetch, arriving, holders, { store, direct });
   } catch (error) {
     if (isContentError(error, "not-found")) return undefined;
     if (!isContentError(error, "no-space")) throw error;

@@ -62,33 +62,30 @@ export interface BlobNode extends AsyncDisposable {
 
 /** Starts the node's byte listener and registers its control service. Rejects when the address is taken. */
 export async function startBlobNode(config: BlobNodeConfig, deps: BlobNodeDeps): Promise<BlobNode> {
-  const {
-    store,
-    topology,
-    tls,
-    identify,
-    monitor,
-    onStored,
-    clock = createSystemClock(),
-    timers = systemTimers,
-  } = deps;
+  const { store, topology, tls, identify, monitor, clock = createSystemClock(), timers = systemTimers } = deps;
   const self = nodeName(topology);
   const log = deps.log.child({ component: "blob-node" });
   const events = createBlobNodeEvents(log);
+  const announce = (cause: "upload" | "fetch") => (digest: Digest, size: number) => {
+    try {
+      deps.onStored?.(digest, size, cause);
+    } catch (error) {
+      // The blob is stored all the same.
+      log.error("a stored blob could not be announced", { digest, error });
+    }
+  };
   await using stack = new AsyncDisposableStack();
   const nodes =
     deps.nodes ?? stack.use(createNodeDirectory({ nodes: byteNodes(topology), tls, identify, log, timers }));
   const quarantine = new Quarantine({ clock, forMs: config.quarantineMs });
   const bytesOf = (node: string): NodeBytes | undefined => nodes.bytesOf(node);
   const holders = new Holders({ self, bytesOf, quarantine, monitor, stallTimeoutMs: config.stallTimeoutMs });
-  const uploads = stack.use(
-    new Uploads({ store, timers, events, onStored: (digest, size) => onStored?.(digest, size, "upload") }),
-  );
+  const uploads = stack.use(new Uploads({ store, timers, events, onStored: announce("upload") }));
   const fetches = stack.use(
     new FetchTable({
       ...{ store, holders, quarantine, events, clock, timers },
       limits: { pull: config.pullFetches, background: config.backgroundFetches },
-      onStored: (digest, size) => onStored?.(digest, size, "fetch"),
+      onStored: announce("fetch"),
     }),
   );
   const direct = new DirectReads({ holders, events, clock, timers });

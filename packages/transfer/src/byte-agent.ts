@@ -19,7 +19,7 @@ export interface ByteAgent extends Disposable {
   current(): HttpAgent;
 }
 
-// Bodies are read in pieces of up to this size, the size of the buffers that the other end sends.
+// How much a connection takes from the network ahead of its reader.
 const READ_AHEAD_BYTES = 256 * 1024;
 const OPTIONS: AgentOptions = { keepAlive: true, keepAliveMsecs: 30_000, maxFreeSockets: 64, scheduling: "lifo" };
 

@@ -90,6 +90,8 @@ async function stop(server: Server, timers: Timers, graceMs: number): Promise<vo
   const closed = once(server, "close");
   server.close();
   server.closeIdleConnections();
+  // A connection that was busy is idle once its answer is sent.
+  using _sweep = timers.every(50, () => server.closeIdleConnections());
   using _cut = timers.after(graceMs, () => server.closeAllConnections());
   await closed;
 }

@@ -3,9 +3,12 @@ import { ContentError } from "@meridian/oci";
 import type { ByteSink } from "@meridian/storage";
 import { ByteHeader, kindOf } from "./byte-protocol.ts";
 
+// What may gather while a sink is busy. It gets all of it at once: packets are small, and each write costs a turn.
+const GATHER_BYTES = 256 * 1024;
+
 /**
- * Sends `length` bytes of a response's body to a sink, reading no further while the sink is busy. What follows is left;
- * the response is destroyed on any failure.
+ * Sends `length` bytes of a response's body to a sink, reading little further while the sink is busy. What follows is
+ * left; the response is destroyed on any failure.
  * @throws ContentError `unavailable` when the body ends early, or the kind that the peer's trailer names; what the sink throws.
  */
 export function pumpBody(
@@ -14,15 +17,13 @@ export function pumpBody(
   sink: ByteSink,
   signal?: AbortSignal,
 ): Promise<void> {
+  if (signal?.aborted) {
+    response.destroy();
+    return Promise.reject(signal.reason);
+  }
   const { promise, resolve, reject } = Promise.withResolvers<void>();
-  let left = length;
-  let writing = false;
-  let over = false;
-
   const settle = (error?: unknown): void => {
-    if (over) return;
-    over = true;
-    response.off("readable", drain).off("end", onEnd).off("close", onEnd);
+    response.off("data", onData).off("end", onEnd).off("close", onEnd);
     signal?.removeEventListener("abort", onAbort);
     if (error === undefined) {
       resolve();
@@ -31,50 +32,95 @@ export function pumpBody(
     response.destroy();
     reject(error);
   };
-  const onAbort = (): void => settle(signal?.reason);
-  const onEnd = (): void => {
-    if (writing) return;
-    if (left > 0) settle(endedEarly(response, left));
-  };
-  const afterWrite = (): void => {
-    writing = false;
-    if (over) return;
-    if (left === 0) settle();
-    else if (response.readableEnded || response.destroyed) onEnd();
-    else drain();
-  };
-  // The readable event with read() hands over everything that has arrived meanwhile as one chunk.
-  const drain = (): void => {
-    while (!writing && !over && left > 0) {
-      const arrived = response.read() as Buffer | null;
-      if (arrived === null) return;
-      const chunk = arrived.length > left ? arrived.subarray(0, left) : arrived;
-      left -= chunk.length;
-      let result: void | Promise<void>;
-      try {
-        result = sink.write(chunk);
-      } catch (error) {
-        settle(error);
-        return;
-      }
-      if (result !== undefined) {
-        writing = true;
-        result.then(afterWrite, settle);
-      }
-    }
-    if (left === 0 && !writing) settle();
-  };
-
-  if (signal?.aborted) {
-    response.destroy();
-    return Promise.reject(signal.reason);
-  }
-  response.on("readable", drain).on("end", onEnd).on("close", onEnd);
+  const pump = new BodyPump(response, length, sink, settle);
+  const onAbort = (): void => pump.settle(signal?.reason);
+  const onData = (chunk: Buffer): void => pump.take(chunk);
+  const onEnd = (): void => pump.end();
   signal?.addEventListener("abort", onAbort, { once: true });
-  if (length === 0) settle();
-  else if (response.readableEnded || response.destroyed) onEnd();
-  else drain();
+  response.on("end", onEnd).on("close", onEnd).on("data", onData);
+  if (response.readableEnded || response.destroyed) pump.end();
   return promise;
+}
+
+class BodyPump {
+  readonly #response: IncomingMessage;
+  readonly #sink: ByteSink;
+  readonly #settled: (error?: unknown) => void;
+  #left: number;
+  #gathered: Buffer[] = [];
+  #gatheredBytes = 0;
+  #writing = false;
+  #ended = false;
+  #over = false;
+
+  constructor(response: IncomingMessage, length: number, sink: ByteSink, settled: (error?: unknown) => void) {
+    this.#response = response;
+    this.#left = length;
+    this.#sink = sink;
+    this.#settled = settled;
+  }
+
+  /** A part of the body has arrived. */
+  take(arrived: Buffer): void {
+    if (this.#over || this.#left === 0) return;
+    const chunk = arrived.length > this.#left ? arrived.subarray(0, this.#left) : arrived;
+    this.#left -= chunk.length;
+    if (!this.#writing) {
+      this.#write(chunk);
+      return;
+    }
+    this.#gathered.push(chunk);
+    this.#gatheredBytes += chunk.length;
+    if (this.#gatheredBytes >= GATHER_BYTES) this.#response.pause();
+  }
+
+  /** No more will arrive. */
+  end(): void {
+    this.#ended = true;
+    if (!this.#writing && this.#left > 0) this.settle(endedEarly(this.#response, this.#left));
+  }
+
+  settle(error?: unknown): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#settled(error);
+  }
+
+  #write(chunk: Buffer): void {
+    let writing: void | Promise<void>;
+    try {
+      writing = this.#sink.write(chunk);
+    } catch (error) {
+      this.settle(error);
+      return;
+    }
+    if (writing === undefined) {
+      if (this.#left === 0 && this.#gathered.length === 0) this.settle();
+      return;
+    }
+    this.#writing = true;
+    writing.then(
+      () => this.#written(),
+      (error: unknown) => this.settle(error),
+    );
+  }
+
+  #written(): void {
+    this.#writing = false;
+    if (this.#over) return;
+    if (this.#gathered.length > 0) {
+      const [only] = this.#gathered;
+      const next = this.#gathered.length === 1 && only ? only : Buffer.concat(this.#gathered, this.#gatheredBytes);
+      this.#gathered = [];
+      this.#gatheredBytes = 0;
+      this.#response.resume();
+      this.#write(next);
+    } else if (this.#left === 0) {
+      this.settle();
+    } else if (this.#ended) {
+      this.end();
+    }
+  }
 }
 
 /** Reads a short body as text; stops at 4 KiB. */
