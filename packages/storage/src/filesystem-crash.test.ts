@@ -6,12 +6,12 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { digestOf } from "@meridian/oci";
-import { collect, pattern, put } from "./contract.ts";
+import { collect, pattern, put } from "./contract-content.ts";
 import { openStoreIn, temporaryFolder } from "./filesystem-fixture.ts";
 
 const modules = {
   fixture: JSON.stringify(new URL("./filesystem-fixture.ts", import.meta.url).href),
-  contract: JSON.stringify(new URL("./contract.ts", import.meta.url).href),
+  contract: JSON.stringify(new URL("./contract-content.ts", import.meta.url).href),
 };
 
 /** Uploads in pieces, syncs, says how far, and after the given number of words is killed in mid-write. */

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ContentError, type Digest, digestAlgorithm, digestHex, tryParseDigest } from "@meridian/oci";
 import type { DirectorySync } from "./directory-sync.ts";
@@ -60,7 +60,6 @@ export class FilesystemLayout {
       for (const folder of [join(this.blobs, "sha256"), join(this.blobs, "sha512"), this.uploads]) {
         await this.makeFolder(folder);
       }
-      await this.#makePrefixes(join(this.blobs, "sha256"));
     } catch (error) {
       throw fileError(error, "keep blobs", this.root);
     }
@@ -74,16 +73,6 @@ export class FilesystemLayout {
     await mkdir(path, { recursive: true, mode: 0o700 });
     await this.#directories.sync(parent);
     this.#made.add(path);
-  }
-
-  /** All 256 with one fsync, rather than one each on the way of somebody's push. */
-  async #makePrefixes(folder: string): Promise<void> {
-    const there = new Set(await readdir(folder));
-    const names = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, "0"));
-    const missing = names.filter((name) => !there.has(name));
-    await Promise.all(missing.map((name) => mkdir(join(folder, name), { recursive: true, mode: 0o700 })));
-    if (missing.length > 0) await this.#directories.sync(folder);
-    for (const name of names) this.#made.add(join(folder, name));
   }
 
   async #checkFormat(): Promise<void> {

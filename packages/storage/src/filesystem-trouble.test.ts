@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 import { test } from "node:test";
 import { ContentError, type ContentErrorKind, digestOf } from "@meridian/oci";
 import { BufferPool } from "./buffer-pool.ts";
-import { collect, pattern, put } from "./contract.ts";
+import { collect, pattern, put } from "./contract-content.ts";
 import { fileError } from "./file-error.ts";
 import { openStoreIn, temporaryFolder } from "./filesystem-fixture.ts";
 
@@ -71,7 +71,7 @@ test("tells a full disk, a lost right and a broken disk apart", () => {
 const FILLER = `
   process.on("SIGXFSZ", () => {});
   const { openStoreIn } = await import(${JSON.stringify(new URL("./filesystem-fixture.ts", import.meta.url).href)});
-  const { pattern, put } = await import(${JSON.stringify(new URL("./contract.ts", import.meta.url).href)});
+  const { pattern, put } = await import(${JSON.stringify(new URL("./contract-content.ts", import.meta.url).href)});
   const store = await openStoreIn(process.argv[1]);
   const before = await put(store, "before", pattern(1000));
   const upload = await store.begin("u");

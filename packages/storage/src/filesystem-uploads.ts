@@ -47,24 +47,31 @@ export class FilesystemUploads implements UploadDriver {
     }
   }
 
-  async find(id: string): Promise<FoundUpload | undefined> {
+  async find(id: string, onDisk: number | undefined): Promise<FoundUpload | undefined> {
     const folder = this.#parts.layout.upload(id);
     try {
       const state = await readUploadState(join(folder, "state"));
       const handle = await open(join(folder, "data"), "r+");
-      return await this.#cutToSynced(folder, handle, state);
+      return await this.#cutToSynced({ folder, handle, state, onDisk });
     } catch (error) {
       if (errorCode(error) === "ENOENT") return undefined;
       throw fileError(error, "resume an upload", this.#parts.layout.root);
     }
   }
 
-  async #cutToSynced(folder: string, handle: FileHandle, state: ResumePoint | undefined): Promise<FoundUpload> {
+  async #cutToSynced(found: {
+    folder: string;
+    handle: FileHandle;
+    state: ResumePoint | undefined;
+    onDisk: number | undefined;
+  }): Promise<FoundUpload> {
+    const { folder, handle, state, onDisk } = found;
     try {
       const { size } = await handle.stat();
       const offset = Math.min(state?.offset ?? 0, size);
       if (size > offset) await handle.truncate(offset);
-      const upload = { folder, handle, length: offset, synced: size === offset, named: offset >= NAMED_FROM_BYTES };
+      const synced = size === offset && onDisk === offset;
+      const upload = { folder, handle, length: offset, synced, named: synced && offset >= NAMED_FROM_BYTES };
       return { bytes: new FilesystemUploadBytes(this.#parts, upload), offset, algorithm: state?.algorithm };
     } catch (error) {
       await handle.close();
@@ -129,6 +136,7 @@ class FilesystemUploadBytes implements UploadBytes {
       await this.#state.write(resumeAt);
       await this.#state.sync();
       await this.#behind.truncate(length);
+      await this.#behind.sync();
       this.#length = length;
     });
   }
@@ -146,10 +154,9 @@ class FilesystemUploadBytes implements UploadBytes {
 
   publish(digest: Digest): Promise<void> {
     return this.#doing("store a blob", async () => {
-      await this.#behind.sync();
       const { layout, directories, publishing } = this.#parts;
       const path = layout.blob(digest);
-      await layout.makeFolder(dirname(path));
+      await Promise.all([this.#behind.sync(), layout.makeFolder(dirname(path))]);
       await publishing(digest, this.#length, async () => {
         // Over a blob that is there already: the same bytes, but surely good ones.
         await rename(join(this.#folder, "data"), path);

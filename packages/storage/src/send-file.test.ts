@@ -3,7 +3,7 @@ import { open, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { test } from "node:test";
 import { BufferPool } from "./buffer-pool.ts";
-import { pattern } from "./contract.ts";
+import { pattern } from "./contract-content.ts";
 import { temporaryFolder } from "./filesystem-fixture.ts";
 import { sendFile } from "./send-file.ts";
 

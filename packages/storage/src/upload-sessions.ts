@@ -20,8 +20,11 @@ export interface FoundUpload {
 export interface UploadDriver {
   /** @throws ContentError `conflict` when it exists. */
   create(id: string, algorithm: DigestAlgorithm): Promise<UploadBytes>;
-  /** Undefined when there is none. What lies beyond the synced offset is cut off. */
-  find(id: string): Promise<FoundUpload | undefined>;
+  /**
+   * Undefined when there is none. What lies beyond the synced offset is cut off. `onDisk`: how much of it this process
+   * has synced; absent after a restart, when a kill may have come before the sync.
+   */
+  find(id: string, onDisk: number | undefined): Promise<FoundUpload | undefined>;
 }
 
 /** @throws ContentError `invalid`: an id becomes part of a path. */
@@ -52,7 +55,7 @@ export class UploadSessions {
     requireUploadId(id);
     return this.#inTurn(id, async () => {
       await this.#live.get(id)?.fence();
-      const found = await this.#driver.find(id);
+      const found = await this.#driver.find(id, this.#parked.get(id)?.offset);
       if (found === undefined) return undefined;
       try {
         return this.#start(id, found.bytes, await this.#prefixOf(id, found, options.algorithm));

@@ -78,7 +78,7 @@ export class WriteBehind {
     this.#throwFailure();
   }
 
-  /** Cuts the file; on disk only after the next sync. */
+  /** Cuts the file; the new length is on disk only after the next sync. */
   async truncate(length: number): Promise<void> {
     await this.settle();
     this.#throwFailure();
