@@ -59,6 +59,7 @@ export class ArrivingBlob implements ServedBlob {
         await this.#fetch.changed(signal);
       }
     }
+    if (epoch !== undefined && this.#fetch.view.epoch !== epoch) throw wrongBytes(this.#fetch.digest);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {}

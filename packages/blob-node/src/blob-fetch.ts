@@ -1,13 +1,17 @@
 import { ContentError, type Digest, isContentError } from "@meridian/oci";
 import type { Clock, Timers } from "@meridian/runtime";
-import type { BlobInfo, BlobStore, ByteSink, ByteSpan, Upload } from "@meridian/storage";
+import type { BlobInfo, BlobStore, ByteSink, ByteSpan } from "@meridian/storage";
 import { failoverRead, HELD_BACK_BYTES } from "@meridian/transfer";
-import { openPartial } from "./fetch-partial.ts";
+import { trace } from "@opentelemetry/api";
+import { FetchPartial } from "./fetch-partial.ts";
 import type { FetchTicket } from "./fetch-scheduler.ts";
 import type { Holders } from "./holders.ts";
 import { ProgressSignal } from "./progress-signal.ts";
 import type { Quarantine } from "./quarantine.ts";
 import type { BlobNodeEvents } from "./telemetry.ts";
+import { whenAborted } from "./when-aborted.ts";
+
+const tracer = trace.getTracer("@meridian/blob-node");
 
 /** What a {@link BlobFetch} works with. */
 export interface BlobFetchDeps {
@@ -29,13 +33,10 @@ export interface FetchView {
   readonly error?: unknown;
 }
 
-// How often what has arrived is made to survive a crash; the rest of a blob is synced by its commit.
-const SYNC_EVERY_BYTES = 32 * 1024 * 1024;
 // Readers are woken when so much more has come, or so long after the first byte that they do not know of: one that is
 // woken for every packet would spend its time on small reads.
 const ANNOUNCE_BYTES = 256 * 1024;
 const ANNOUNCE_WITHIN_MS = 10;
-const EARLIER = "an earlier process";
 
 /**
  * The one fetch of a blob on this node: holders are replaced as they fail, a partial is gone on with, the blob becomes
@@ -50,14 +51,11 @@ export class BlobFetch {
   readonly #stop = new AbortController();
   readonly #progress = new ProgressSignal();
   readonly #holders: string[] = [];
-  /** Whose bytes the partial holds. */
-  readonly #contributors = new Set<string>();
   #alone = false;
-  #partial: Upload | undefined;
+  #partial: FetchPartial | undefined;
   #size: number | undefined;
   #holder = "";
   #epoch = 0;
-  #unsynced = 0;
   #unannounced = 0;
   #announcing: Disposable | undefined;
   #moved = 0;
@@ -143,7 +141,18 @@ export class BlobFetch {
     await this.stored.catch(() => {});
   }
 
-  async #run(): Promise<BlobInfo> {
+  #run(): Promise<BlobInfo> {
+    return tracer.startActiveSpan("replicate.blob", async (span) => {
+      try {
+        return await this.#runTraced();
+      } finally {
+        span.setAttribute("meridian.bytes", this.#moved);
+        span.end();
+      }
+    });
+  }
+
+  async #runTraced(): Promise<BlobInfo> {
     const { events, store } = this.#deps;
     try {
       using _slot = await Promise.race([this.#ticket.granted, whenAborted(this.#stop.signal)]);
@@ -160,15 +169,15 @@ export class BlobFetch {
   }
 
   async #fetch(): Promise<BlobInfo> {
-    this.#partial = await openPartial(this.#deps.store, this.digest);
-    if (this.#partial.offset > 0) this.#contributors.add(EARLIER);
+    const partial = await FetchPartial.open(this.#deps.store, this.digest);
+    this.#partial = partial;
     try {
       for (;;) {
-        const info = this.#alone ? await this.#fillFromEachAlone() : await this.#fill(() => this.#holders);
+        const info = this.#alone ? await this.#fillFromEachAlone(partial) : await this.#fill(partial, this.#holders);
         if (info !== undefined) return info;
       }
     } catch (error) {
-      await this.#leavePartial(error);
+      await partial.leave(error);
       throw error;
     } finally {
       this.#partial = undefined;
@@ -176,31 +185,32 @@ export class BlobFetch {
   }
 
   /** Undefined when the bytes were wrong and are gone: to be tried again. */
-  async #fill(sources: () => readonly string[]): Promise<BlobInfo | undefined> {
-    const begunWith = this.#requirePartial().offset;
+  async #fill(partial: FetchPartial, sources: readonly string[]): Promise<BlobInfo | undefined> {
+    const begunWith = partial.offset;
     try {
-      await this.#receive(sources);
+      await this.#receive(partial, sources);
     } catch (error) {
       // What was there is longer than the blob: left by a holder that lied about the size.
       if (this.#size === undefined || begunWith <= this.#size) throw error;
-      await this.#startOver();
+      await this.#startOver(partial);
       return undefined;
     }
-    return this.#commit();
+    return this.#commit(partial);
   }
 
-  async #receive(sources: () => readonly string[]): Promise<void> {
+  /** `sources` may grow meanwhile. */
+  async #receive(partial: FetchPartial, sources: readonly string[]): Promise<void> {
     const { holders, clock, timers, events } = this.#deps;
     let current = "";
     await failoverRead({
-      sources: () => holders.usable(this.digest, sources()),
+      sources: () => holders.usable(this.digest, sources),
       open: (node, span, signal) => holders.open(node, this.digest, { size: this.#size, span, signal }),
-      span: { start: this.#requirePartial().offset },
+      span: { start: partial.offset },
       size: this.#size,
       sink: {
         write: async (chunk) => {
-          this.#contributors.add(current);
-          await this.#take(chunk, current);
+          await partial.take(chunk, current);
+          this.#arrived(chunk.byteLength, current);
         },
       },
       stallTimeoutMs: (node) => holders.stallTimeoutMs(node),
@@ -221,12 +231,12 @@ export class BlobFetch {
   }
 
   /** After a mixture was wrong: from one holder at a time, so that a liar is known. */
-  async #fillFromEachAlone(): Promise<BlobInfo | undefined> {
+  async #fillFromEachAlone(partial: FetchPartial): Promise<BlobInfo | undefined> {
     let failure: unknown = new ContentError("unavailable", "no trustworthy holder is left");
     for (const holder of this.#deps.holders.usable(this.digest, this.#holders)) {
       try {
-        await this.#startOver();
-        const info = await this.#fill(() => [holder]);
+        await this.#startOver(partial);
+        const info = await this.#fill(partial, [holder]);
         if (info !== undefined) return info;
       } catch (error) {
         if (this.#stop.signal.aborted || isContentError(error, "no-space")) throw error;
@@ -242,17 +252,9 @@ export class BlobFetch {
     this.#announce();
   }
 
-  async #take(chunk: Uint8Array, holder: string): Promise<void> {
-    const partial = this.#requirePartial();
-    const bytes = chunk.byteLength;
-    await partial.write(chunk);
+  #arrived(bytes: number, holder: string): void {
     this.#moved += bytes;
-    this.#unsynced += bytes;
     this.#deps.events.bytesFrom(holder, bytes);
-    if (this.#unsynced >= SYNC_EVERY_BYTES) {
-      this.#unsynced = 0;
-      await partial.sync();
-    }
     this.#unannounced += bytes;
     if (this.#unannounced >= ANNOUNCE_BYTES) this.#announce();
     else this.#announcing ??= this.#deps.timers.after(ANNOUNCE_WITHIN_MS, () => this.#announce());
@@ -265,55 +267,34 @@ export class BlobFetch {
     this.#progress.changed();
   }
 
-  async #commit(): Promise<BlobInfo | undefined> {
-    const { events } = this.#deps;
+  async #commit(partial: FetchPartial): Promise<BlobInfo | undefined> {
+    const { events, quarantine } = this.#deps;
     try {
-      const info = await this.#requirePartial().commit(this.digest);
+      const info = await partial.commit();
       this.#fetched = true;
-      events.fetched(this.digest, info.size, this.#moved, [...this.#contributors]);
+      events.fetched(this.digest, info.size, this.#moved, partial.contributors);
       return info;
     } catch (error) {
       if (!isContentError(error, "digest-mismatch")) throw error;
     }
-    const [only] = this.#contributors;
-    if (this.#contributors.size === 1 && only !== undefined && only !== EARLIER) {
-      this.#deps.quarantine.add(only, this.digest);
-      events.replicaQuarantined(this.digest, only);
-    } else {
-      events.mixedBytesWrong(this.digest, [...this.#contributors]);
+    const liar = partial.soleContributor;
+    if (liar === undefined) {
+      events.mixedBytesWrong(this.digest, partial.contributors);
       this.#alone = true;
+    } else {
+      quarantine.add(liar, this.digest);
+      events.replicaQuarantined(this.digest, liar);
     }
-    await this.#startOver();
+    await this.#startOver(partial);
     return undefined;
   }
 
   /** Drops what has arrived; readers that were sent some of it are cut off by the new epoch. */
-  async #startOver(): Promise<void> {
+  async #startOver(partial: FetchPartial): Promise<void> {
     this.#epoch += 1;
-    this.#contributors.clear();
     this.#size = undefined;
     this.#announce();
-    await this.#requirePartial().cancel();
-    this.#partial = await openPartial(this.#deps.store, this.digest);
-    this.#unsynced = 0;
-  }
-
-  /** Kept to go on with, unless it is empty or was what filled the disk. */
-  async #leavePartial(error: unknown): Promise<void> {
-    const partial = this.#partial;
-    if (partial === undefined) return;
-    try {
-      if (partial.offset === 0 || isContentError(error, "no-space")) await partial.cancel();
-      else await partial.sync();
-    } catch {
-      // Nothing is lost but bytes that can be fetched again.
-    }
-    await partial[Symbol.asyncDispose]();
-  }
-
-  #requirePartial(): Upload {
-    if (this.#partial === undefined) throw new ContentError("unavailable", "the partial is gone");
-    return this.#partial;
+    await partial.startOver();
   }
 
   #settle(state: "stored" | "failed", error?: unknown): void {
@@ -321,11 +302,4 @@ export class BlobFetch {
     this.#error = error;
     this.#announce();
   }
-}
-
-function whenAborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    if (signal.aborted) reject(signal.reason);
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-  });
 }

@@ -4,6 +4,7 @@ import type { BlobStore } from "@meridian/storage";
 import { blobV1 } from "@meridian/wire";
 import type { FetchTable } from "./fetch-table.ts";
 import type { Uploads } from "./uploads.ts";
+import { whenAborted } from "./when-aborted.ts";
 
 /** What {@link createBlobNodeService} needs. */
 export interface BlobNodeServiceOptions {
@@ -62,7 +63,7 @@ async function fetchBlob(
     size: request.size === 0n ? undefined : Number(request.size),
     class: background ? "background" : "pull",
   });
-  const { size } = await Promise.race([fetch.stored, aborted(signal)]);
+  const { size } = await Promise.race([fetch.stored, whenAborted(signal)]);
   return { size: BigInt(size), fetchedBytes: BigInt(started ? fetch.moved : 0) };
 }
 
@@ -83,12 +84,4 @@ function parseAlgorithm(text: string): DigestAlgorithm {
   if (text === "" || text === "sha256") return "sha256";
   if (text === "sha512") return "sha512";
   throw new ContentError("invalid", `unknown digest algorithm: ${text.slice(0, 40)}`);
-}
-
-function aborted(signal: AbortSignal): Promise<never> {
-  return new Promise((_, reject) => {
-    const onAbort = (): void => reject(signal.reason);
-    if (signal.aborted) onAbort();
-    else signal.addEventListener("abort", onAbort, { once: true });
-  });
 }

@@ -11,7 +11,7 @@ export const blobNodeConfigSchema = z.strictObject({
   /** A holder that sends nothing for so long is replaced, milliseconds; default 2 000: several round trips of any link. */
   stallTimeoutMs: z.int().min(50).max(60_000).default(2_000),
   /** How long a replica that sent wrong bytes is not asked again, milliseconds; default 10 minutes: time to scrub it. */
-  quarantineMs: z.int().min(0).default(600_000),
+  quarantineMs: z.int().min(1_000).default(600_000),
   /** An upload's body, or a reader, without progress for so long is ended, milliseconds; default 60 000. */
   bodyIdleMs: z.int().min(100).default(60_000),
 });
