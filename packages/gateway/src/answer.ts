@@ -1,4 +1,4 @@
-import type { CatalogReader } from "@meridian/catalog";
+import type { Catalog } from "@meridian/catalog";
 import type { SiteMonitor, Topology } from "@meridian/cluster";
 import { nodeName } from "@meridian/cluster";
 import type { Decider } from "@meridian/policy";
@@ -20,7 +20,7 @@ export interface AnswerHeaders {
   readonly self: string;
   /** `Meridian-Policy-Age` when the policy is stale; empty otherwise. */
   stale(): HeaderList;
-  /** `Warning` (RFC 9111 §5.5 has its grammar) while members cannot be reached: names may be behind. */
+  /** What names may be behind: `Warning` while members cannot be reached, `Meridian-Stale` while this view has not caught up. */
   behind(): HeaderList;
   /** The version token that the answer shows. */
   version(): string;
@@ -30,7 +30,7 @@ export interface AnswerHeaders {
 export function createAnswerHeaders(options: {
   readonly topology: Topology;
   readonly monitor: SiteMonitor;
-  readonly catalog: Pick<CatalogReader, "version">;
+  readonly catalog: Pick<Catalog, "version" | "ready">;
   readonly decider: Decider;
   readonly maxStalenessMs: number;
 }): AnswerHeaders & Disposable {
@@ -46,7 +46,7 @@ export function createAnswerHeaders(options: {
       const age = decider.ageMs();
       return age > maxStalenessMs ? ["Meridian-Policy-Age", String(Math.floor(age / 1000))] : [];
     },
-    behind: () => behind,
+    behind: () => (catalog.ready ? behind : [...behind, "Meridian-Stale", "true"]),
     version: () => catalog.version(),
     [Symbol.dispose]: () => subscription[Symbol.dispose](),
   };

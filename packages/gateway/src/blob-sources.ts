@@ -194,17 +194,15 @@ async function openAt(
   const remote = siteOf(source) !== topology.site;
   // Another site's node answers from its own disk: fetching for this site is for this site's nodes.
   const others = remote ? [] : holders.filter((holder) => holder !== source);
+  const read = { holders: others, size: blob.size, span };
+  // This very process needs no deadline: its disk is waited for, and its fetches replace what stalls.
+  if (source === nodeName(topology)) return await node.open(blob.digest, { ...read, signal });
   const late = new AbortController();
   using _deadline = timers.after(holders.includes(source) ? LOCAL_OPEN_MS : FETCHING_OPEN_MS, () =>
     late.abort(new ContentError("unavailable", `${source} did not answer in time`)),
   );
   try {
-    return await node.open(blob.digest, {
-      holders: others,
-      size: blob.size,
-      span,
-      signal: AbortSignal.any([signal, late.signal]),
-    });
+    return await node.open(blob.digest, { ...read, signal: AbortSignal.any([signal, late.signal]) });
   } catch (error) {
     if (remote && !signal.aborted) monitor.report(siteOf(source), "failed");
     throw error;

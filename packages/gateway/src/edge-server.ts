@@ -37,6 +37,8 @@ const HEADERS_TIMEOUT_MS = 60_000;
 const STREAM_WINDOW = 8 * 1024 * 1024;
 const SESSION_WINDOW = 16 * 1024 * 1024;
 const MAX_STREAMS = 256;
+/** Node refuses streams of a session beyond this; its default of 10 MB is less than one window. */
+const SESSION_MEMORY_MB = 64;
 
 /** @throws Error one line that names the address and why it cannot be bound. */
 export async function startEdgeServer(options: EdgeServerOptions): Promise<EdgeServer> {
@@ -81,6 +83,7 @@ function secureServer(
     allowHTTP1: true,
     minVersion: "TLSv1.2",
     maxHeaderSize: MAX_HEADER_BYTES,
+    maxSessionMemory: SESSION_MEMORY_MB,
     settings: {
       initialWindowSize: STREAM_WINDOW,
       maxConcurrentStreams: MAX_STREAMS,

@@ -112,6 +112,8 @@ export class Http1Exchange implements Exchange {
   /** An early answer on a body: the connection stays open, so that the client reads the answer (RFC 9112 §9.6). */
   #discardBody(): void {
     const request = this.#request;
+    // A reader that still waits for more would keep the stream from flowing.
+    request.removeAllListeners("readable");
     request.resume();
     const limit = this.#limits.timers.after(this.#limits.discardMs, () => request.destroy());
     const settled = (): void => limit[Symbol.dispose]();

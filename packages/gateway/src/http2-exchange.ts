@@ -107,6 +107,7 @@ export class Http2Exchange implements Exchange {
   /** An early answer on a body: the answer goes out whole, then the client is told to stop (RFC 9113 §8.1). */
   #refuseRest(): void {
     const stream = this.#stream;
+    stream.removeAllListeners("readable");
     stream.resume();
     const stop = (): void => stream.close(constants.NGHTTP2_NO_ERROR);
     if (stream.writableFinished) stop();

@@ -4,7 +4,7 @@ import { once } from "node:events";
 import { Agent } from "node:http";
 import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
-import { type Digest, digestOf } from "@meridian/oci";
+import { ContentError, type Digest, digestOf } from "@meridian/oci";
 import { adminOf, ask } from "./http-client.fixture.ts";
 import { bearer, startTestCluster, type TestCluster } from "./test-cluster.fixture.ts";
 
@@ -172,7 +172,6 @@ describe("pushing a blob", () => {
     const session = await begin();
     const { bytes } = cluster.site.nodes[0]!;
     const append = bytes.append;
-    const { ContentError } = await import("@meridian/oci");
     bytes.append = async () => Promise.reject(new ContentError("no-space", "disk full"));
     const answer = await patch(session, randomBytes(10));
     bytes.append = append;
@@ -274,6 +273,31 @@ describe("an early error on a body", () => {
     assert.notEqual(refused.headers.connection, "close");
     const next = await ask(cluster.site.gateway.url, "GET", "/livez", { agent });
     assert.equal(next.status, 200);
+    agent.destroy();
+  });
+
+  test("in its middle leaves the connection usable", async () => {
+    const session = await begin();
+    const { bytes } = cluster.site.nodes[0]!;
+    const append = bytes.append;
+    bytes.append = async (_id, body) => {
+      const reading = body[Symbol.asyncIterator]();
+      await reading.next();
+      // Waits for more, as a node does whose disk fails meanwhile.
+      void reading.next();
+      throw new ContentError("no-space", "disk full");
+    };
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+    const headers = bearer("admin", `${repository}:push`);
+    const path = `/v2/${repository}${session}`;
+    const refused = await ask(cluster.site.gateway.url, "PATCH", path, {
+      body: randomBytes(5_000_000),
+      headers,
+      agent,
+    });
+    bytes.append = append;
+    assert.equal(refused.status, 507);
+    assert.equal((await ask(cluster.site.gateway.url, "GET", "/livez", { agent })).status, 200);
     agent.destroy();
   });
 

@@ -1,0 +1,52 @@
+import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
+import { test } from "node:test";
+import { startTelemetry, type TelemetryOptions } from "@meridian/runtime";
+import { adminOf } from "./http-client.fixture.ts";
+import { startTestCluster } from "./test-cluster.fixture.ts";
+
+type Exporter = NonNullable<TelemetryOptions["exporter"]>;
+type Span = Parameters<Exporter["export"]>[0][number];
+
+const who = { service: "gateway", site: "eu", process: "gateway-1", version: "0.0.0" };
+const SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+test("one pull is one trace, from the token to the blob node", async () => {
+  const ended: Span[] = [];
+  const exporter: Exporter = {
+    export(spans, done) {
+      ended.push(...spans);
+      done({ code: 0 });
+    },
+    shutdown: async () => undefined,
+  };
+  const telemetry = await startTelemetry({ ...who, sampleRatio: 0, exporter });
+  await using cluster = await startTestCluster();
+  const admin = adminOf(cluster.site, "team/app");
+  const { layer } = await admin.pushImage("v1", randomBytes(1000));
+  await admin.get("/manifests/v1", { traceparent: SAMPLED });
+  await admin.get(`/blobs/${layer}`, { traceparent: SAMPLED });
+  await admin.get(`/blobs/${layer}`);
+  await telemetry.shutdown();
+
+  assert.deepEqual(tree(ended, "pull.manifest"), ["auth.verify", "catalog.get", "policy.decide"]);
+  assert.deepEqual(tree(ended, "pull.blob"), [
+    "auth.verify",
+    "blob.open",
+    "catalog.get",
+    "policy.decide",
+    "route.select",
+  ]);
+  assert.ok(ended.every((span) => span.spanContext().traceId === SAMPLED.slice(3, 35)));
+});
+
+/** Names of the spans right below the one span of this name. */
+function tree(spans: readonly Span[], name: string): string[] {
+  const roots = spans.filter((span) => span.name === name);
+  assert.equal(roots.length, 1, `${roots.length} spans ${name}`);
+  const id = roots[0]!.spanContext().spanId;
+  return spans
+    .filter(({ parentSpanContext }) => parentSpanContext?.spanId === id)
+    .map((span) => span.name)
+    .sort();
+}
