@@ -120,7 +120,7 @@ export function createAccess(options: AccessOptions): Access {
 }
 
 /** The token of a Bearer header (RFC 6750 §2.1); undefined for any other scheme. */
-function bearerToken(header: string): string | undefined {
+export function bearerToken(header: string): string | undefined {
   if (header.startsWith("Bearer ") || header.slice(0, 7).toLowerCase() === "bearer ") return header.slice(7).trim();
   return undefined;
 }

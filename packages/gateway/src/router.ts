@@ -6,6 +6,9 @@ export type ResourceName =
   | "readyz"
   | "catalog"
   | "status"
+  | "users"
+  | "user"
+  | "grants"
   | "tags"
   | "manifest"
   | "blob"
@@ -32,6 +35,8 @@ const TOP: ReadonlyMap<string, Match> = new Map([
   ["/readyz", top("readyz")],
   ["/v2/_catalog", top("catalog")],
   ["/v2/_meridian/status", top("status")],
+  ["/v2/_meridian/users", top("users")],
+  ["/v2/_meridian/grants", top("grants")],
 ]);
 
 function top(resource: ResourceName): Match {
@@ -71,6 +76,8 @@ function matchTail(path: string, previous: number, last: number): Match | undefi
       return found("referrers", path, previous, reference);
     case "uploads":
       return matchUpload(path, previous, reference);
+    case "users":
+      return matchUser(path, last);
     case "replication":
       return matchMeridian("replication", path, previous, reference);
     case "route":
@@ -84,6 +91,13 @@ function matchUpload(path: string, previous: number, session: string): Match | u
   const before = path.lastIndexOf("/", previous - 1);
   if (path.slice(before + 1, previous) !== "blobs") return undefined;
   return found(session === "" ? "uploads" : "upload", path, before, session);
+}
+
+const USERS = "/v2/_meridian/users/";
+
+function matchUser(path: string, last: number): Match | undefined {
+  const name = path.slice(0, last + 1) === USERS ? decodePath(path.slice(last + 1)) : undefined;
+  return name === undefined || name === "" ? undefined : { resource: "user", name: "", reference: name };
 }
 
 function matchMeridian(resource: ResourceName, path: string, previous: number, reference: string): Match | undefined {

@@ -24,6 +24,7 @@ import { createManifestBytes } from "./manifest-bytes.ts";
 import { createReadiness } from "./readiness.ts";
 import { createReceipts } from "./receipts.ts";
 import type { ResourceName } from "./router.ts";
+import { grantsRoute, userRoute, usersRoute } from "./routes/administration.ts";
 import { blobRoutes } from "./routes/blobs.ts";
 import { catalogRoute } from "./routes/catalog.ts";
 import { livezRoute, readyzRoute } from "./routes/health.ts";
@@ -125,6 +126,9 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     readyz: readyzRoute(parts),
     catalog: catalogRoute(parts),
     status: statusRoute(parts),
+    users: usersRoute(parts),
+    user: userRoute(parts),
+    grants: grantsRoute(parts),
     tags: tagsRoute(parts),
     manifest: { GET: pullManifest(parts), PUT: pushManifest(parts), DELETE: deleteManifest(parts) },
     blob: blobRoutes(parts),

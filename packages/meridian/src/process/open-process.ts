@@ -235,13 +235,18 @@ async function openCatalogOf(base: Foundation, logs: EventLogs, stack: AsyncDisp
       log,
     }),
   );
-  base.checks.push({
+  // A gateway brings this check itself.
+  if (!roles.has(Role.gateway)) base.checks.push(catalogCheck(catalog));
+  return catalog;
+}
+
+function catalogCheck(catalog: Catalog): HealthCheck {
+  return {
     name: "catalog",
     check: async () => {
       if (!catalog.ready) throw new Error("the view has not caught up with the site's log yet");
     },
-  });
-  return catalog;
+  };
 }
 
 async function openReplicator(
