@@ -140,6 +140,7 @@ test("strange names among the blobs are not blobs", async () => {
   const digest = await put(store, "u", pattern(10));
   await writeFile(join(folder.path, "blobs", "sha256", digest.slice(7, 9), "lost+found"), "");
   const misplaced = digestOf("elsewhere").startsWith("sha256:ff") ? "00" : "ff";
+  await mkdir(join(folder.path, "blobs", "sha256", misplaced), { recursive: true });
   await writeFile(join(folder.path, "blobs", "sha256", misplaced, digestOf("elsewhere").slice(7)), "");
   await mkdir(join(folder.path, "blobs", "sha256", "zz"));
   assert.deepEqual(
