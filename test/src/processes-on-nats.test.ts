@@ -58,7 +58,10 @@ describe("every service its own process on NATS", { skip: needs("nats-server") }
         await until("eu takes requests again", async () => (await at("eu").call("/readyz")).status === 200, 30_000);
       }
     }
-    assert.ok(answered.length >= IMAGES / 2, `only ${answered.length} of ${IMAGES} pushes were answered 201:\n${refused.join("\n")}`);
+    assert.ok(
+      answered.length >= IMAGES / 2,
+      `only ${answered.length} of ${IMAGES} pushes were answered 201:\n${refused.join("\n")}`,
+    );
     for (const site of ["eu", "us", "ap"]) {
       for (const { tag, image } of answered) {
         const pulled = await until(`${tag} at ${site}`, () => at(site).pull("loop/app", tag), 30_000);
