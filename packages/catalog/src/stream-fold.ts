@@ -7,10 +7,10 @@ import type { StreamOrigin } from "./stream-origin.ts";
 import type { Position } from "./version-token.ts";
 import type { IncomingRecord, View } from "./view.ts";
 
-/** What a transaction of the fold should take, in milliseconds: no pull waits longer for the event loop. */
-const SLICE_MS = 8;
+/** How long a transaction of the fold should keep the event loop, in milliseconds. */
+const SLICE_MS = 10;
 const FIRST_SLICE = 200;
-const MIN_SLICE = 32;
+const MIN_SLICE = 100;
 const MAX_SLICE = 5_000;
 const MIN_PAUSE_MS = 50;
 const MAX_PAUSE_MS = 1_000;
@@ -142,8 +142,10 @@ export class StreamFold {
       const slice = entries.slice(start, start + this.#slice);
       start += slice.length;
       const done = start >= entries.length;
-      await view.fold(origin, this.#decode(slice), done ? { cursor: end, reached } : undefined);
-      this.#adapt(slice.length, clock.monotonic() - begun);
+      const records = this.#decode(slice);
+      const decodedMs = clock.monotonic() - begun;
+      const foldedMs = await view.fold(origin, records, done ? { cursor: end, reached } : undefined);
+      this.#adapt(slice.length, decodedMs + foldedMs);
       if (done) {
         return;
       }

@@ -87,15 +87,20 @@ export class View implements Disposable {
     return stored;
   }
 
-  /** Merges a stream's records, and moves its cursor with them in one transaction when it is given. */
-  async fold(origin: StreamOrigin, records: readonly IncomingRecord[], cursor?: FoldCursor): Promise<void> {
+  /**
+   * Merges a stream's records, and moves its cursor with them in one transaction when it is given.
+   * Resolves with the milliseconds for which it kept the event loop.
+   */
+  async fold(origin: StreamOrigin, records: readonly IncomingRecord[], cursor?: FoldCursor): Promise<number> {
+    const { clock } = this.#options;
     const limit = this.#horizon();
-    const held = await this.#update((update, tx) => {
+    const { held, tookMs } = await this.#update((update, tx) => {
+      const begun = clock.monotonic();
       const ahead = records.filter((incoming) => !this.#applyOrHold(update, tx, { origin, incoming, limit }));
       if (cursor !== undefined) {
         tx.put(cursorKey(origin.stream), encodeFoldCursor(cursor));
       }
-      return ahead;
+      return { held: ahead, tookMs: clock.monotonic() - begun };
     });
     if (held.length > 0) {
       this.#warnHeld(origin, held);
@@ -104,11 +109,12 @@ export class View implements Disposable {
     if (cursor !== undefined) {
       this.#moved(origin, cursor);
     }
+    return tookMs;
   }
 
   /** Merges what other members answered with. */
-  learn(records: readonly recordV1.Record[]): Promise<void> {
-    return this.fold(
+  async learn(records: readonly recordV1.Record[]): Promise<void> {
+    await this.fold(
       ANSWERS,
       records.map((record) => ({ record, sequence: 0, originSequence: 0 })),
     );
