@@ -1,0 +1,181 @@
+import { startAuth } from "@meridian/auth";
+import { startBlobNode } from "@meridian/blob-node";
+import { type Catalog, openCatalog } from "@meridian/catalog";
+import { type Peers, Role } from "@meridian/cluster";
+import type { EventLogs } from "@meridian/eventlog";
+import { startGateway } from "@meridian/gateway";
+import { openLmdbStore } from "@meridian/keyvalue";
+import { fileTlsSource } from "@meridian/pki";
+import { createTokenVerifier, openPolicy, type Policy, type PolicyLogClient } from "@meridian/policy";
+import { startReplicator } from "@meridian/replicator";
+import { type HealthCheck, systemRandom as random, systemTimers as timers } from "@meridian/runtime";
+import { openFilesystemStore, withSmallBlobCache } from "@meridian/storage";
+import { policyV1 } from "@meridian/wire";
+import type { Foundation } from "./foundation.ts";
+import { createBlobReading } from "./read-blob.ts";
+
+const MIB = 1024 * 1024;
+/** Small blobs are served from memory up to this much. */
+const SMALL_BLOB_CACHE_BYTES = 64 * MIB;
+const SMALL_BLOB_BYTES = 256 * 1024;
+
+export async function openBlobNode(
+  base: Foundation,
+  onStored: NonNullable<Parameters<typeof startBlobNode>[1]["onStored"]>,
+  stack: AsyncDisposableStack,
+): Promise<void> {
+  const { clock, log, rpc, nodes, tls, identify, monitor } = base;
+  const { config } = base.loaded;
+  const files = stack.use(await openFilesystemStore({ root: base.identity.folder("blobs"), clock, timers, log }));
+  const store = withSmallBlobCache(files, { maxBlobBytes: SMALL_BLOB_BYTES, maxBytes: SMALL_BLOB_CACHE_BYTES });
+  const bytes = { host: config.listen.host, port: config.listen.bytesPort ?? 0 };
+  const node = stack.use(
+    await startBlobNode(
+      { ...config.blobNode, bytes },
+      { topology: base.identity.topology, store, rpc, nodes, tls, identify, monitor, log, clock, timers, onStored },
+    ),
+  );
+  base.checks.push(...node.checks);
+}
+
+export async function openPolicyOf(base: Foundation, logs: EventLogs): Promise<Policy> {
+  const { clock, log, peers } = base;
+  const { topology, roles } = base.identity;
+  const { config } = base.loaded;
+  const { gateway } = config;
+  const policy = await openPolicy({
+    site: topology.site,
+    sites: topology.sites,
+    logs,
+    clock,
+    timers,
+    random,
+    log,
+    policyHome: () => policyHome(peers),
+    role: roles.has(Role.auth) ? "replica" : "reader",
+    maxStalenessMs: gateway?.maxStalenessMs ?? 30_000,
+    maxPolicyAgeMs: gateway?.maxPolicyAgeMs ?? 24 * 3_600_000,
+    anonymous: config.anonymous === "none" ? "off" : config.anonymous,
+  });
+  base.checks.push(...policy.checks);
+  return policy;
+}
+
+function policyHome(peers: Peers): PolicyLogClient | undefined {
+  const [home] = peers.processes(Role.auth, peers.topology.sites[0]);
+  return home === undefined ? undefined : peers.client(policyV1.PolicyLogService, home);
+}
+
+export async function openAuth(base: Foundation, policy: Policy, stack: AsyncDisposableStack): Promise<void> {
+  const { clock, log, rpc } = base;
+  const { config } = base.loaded;
+  const auth = stack.use(
+    await startAuth(
+      { ...config.auth, cluster: config.topology.cluster, dataDir: config.dataDir },
+      { policy, rpc, clock, timers, random, log },
+    ),
+  );
+  base.checks.push(...auth.checks);
+}
+
+export async function openCatalogOf(base: Foundation, logs: EventLogs, stack: AsyncDisposableStack): Promise<Catalog> {
+  const { clock, log } = base;
+  const { topology, roles, folder } = base.identity;
+  const view = stack.use(await openLmdbStore({ path: folder("view"), log }));
+  const outbox = stack.use(await openLmdbStore({ path: folder("outbox"), log }));
+  const catalog = stack.use(
+    await openCatalog({
+      site: topology.site,
+      writer: topology.process,
+      serving: roles.has(Role.gateway),
+      logs,
+      view,
+      outbox,
+      clock,
+      timers,
+      random,
+      log,
+    }),
+  );
+  // A gateway brings this check itself.
+  if (!roles.has(Role.gateway)) base.checks.push(catalogCheck(catalog));
+  return catalog;
+}
+
+function catalogCheck(catalog: Catalog): HealthCheck {
+  return {
+    name: "catalog",
+    check: async () => {
+      if (!catalog.ready) throw new Error("the view has not caught up with the site's log yet");
+    },
+  };
+}
+
+export async function openReplicator(
+  base: Foundation,
+  logs: EventLogs,
+  catalog: Catalog,
+  stack: AsyncDisposableStack,
+): Promise<void> {
+  const { clock, log, rpc, peers, monitor, nodes } = base;
+  const replicator = stack.use(
+    await startReplicator(base.loaded.config.replicator, {
+      topology: base.identity.topology,
+      peers,
+      monitor,
+      logs,
+      catalog,
+      rpc,
+      readBlob: createBlobReading({ topology: base.identity.topology, nodes }),
+      clock,
+      timers,
+      random,
+      log,
+    }),
+  );
+  base.checks.push(...replicator.checks);
+}
+
+export async function openGateway(
+  base: Foundation,
+  inputs: {
+    readonly catalog: Catalog;
+    readonly policy: Policy;
+    readonly health: Parameters<typeof startGateway>[1]["health"];
+  },
+  stack: AsyncDisposableStack,
+): Promise<void> {
+  const { clock, log, rpc, peers, monitor, nodes, loaded } = base;
+  const { gateway: config } = loaded.config;
+  if (config === undefined) return;
+  const verifier = stack.use(
+    createTokenVerifier({ policy: inputs.policy, audience: base.identity.topology.cluster, clock }),
+  );
+  const tls =
+    config.tls === undefined
+      ? undefined
+      : stack.use(fileTlsSource({ ...config.tls, ca: loaded.config.tls.ca, timers, log }));
+  const gateway = stack.use(
+    await startGateway(
+      { ...config, anonymous: loaded.config.anonymous },
+      {
+        topology: base.identity.topology,
+        peers,
+        monitor,
+        catalog: inputs.catalog,
+        decider: inputs.policy.decider,
+        verifier,
+        bytesOf: (node) => nodes.bytesOf(node),
+        rpc,
+        uploadKey: loaded.secrets.uploadKey,
+        ...(tls === undefined ? {} : { tls }),
+        clock,
+        timers,
+        random,
+        log,
+        health: inputs.health,
+      },
+    ),
+  );
+  base.checks.push(...gateway.checks);
+}
