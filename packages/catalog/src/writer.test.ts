@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { EventLog, EventLogs } from "@meridian/eventlog";
-import { createMemoryStore } from "@meridian/keyvalue";
+import { createMemoryStore, type OrderedStore } from "@meridian/keyvalue";
 import { ContentError } from "@meridian/oci";
+import { systemTimers } from "@meridian/runtime";
 import type { Catalog, Change } from "./catalog.ts";
 import { digestFor, manifestOf } from "./simulated-site.ts";
 import { openTestSite, until } from "./test-site.ts";
@@ -45,6 +46,34 @@ test("a commit is shown when it is answered, with a token that its own view has 
     { kind: "blob-at-node", digest: digestFor("l1"), node: "eu/blob-node-1", size: 10, state: "absent" },
   ]);
   assert.deepEqual(catalog.holders(digestFor("l1")), []);
+});
+
+/** A store whose transactions take their time. */
+function slow(store: OrderedStore, ms: number): OrderedStore {
+  return {
+    get: (key) => store.get(key),
+    range: (range) => store.range(range),
+    flushed: () => store.flushed(),
+    clear: () => store.clear(),
+    transaction: async (change) => {
+      await systemTimers.sleep(ms);
+      return store.transaction(change);
+    },
+    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+  };
+}
+
+test("a commit waits for the slowest gateway's view", async () => {
+  await using site = await openTestSite();
+  const [a, b] = await Promise.all([
+    site.open({ writer: "gateway-1", alone: false }),
+    site.open({ writer: "gateway-2", alone: false, view: slow(createMemoryStore(), 50) }),
+  ]);
+  await until(() => a.ready && b.ready);
+  for (let round = 0; round < 3; round++) {
+    await a.commit([tag("latest", `a${round}`)]);
+    assert.equal(named(b, "latest"), digestFor(`a${round}`));
+  }
 });
 
 test("two catalogs on one log: what one answered the other shows, and neither loses a write of the other", async () => {
@@ -195,7 +224,9 @@ test("a conditional write that never reached the log is not replayed over what w
   const outbox = createMemoryStore();
   const broken = breakable(site.logs);
   {
-    await using catalog = await site.open({ logs: broken.logs, outbox });
+    // Its clock is ahead: by its reading alone the write would win over what comes after it.
+    const ahead = { now: () => Date.now() + 1_500, monotonic: () => performance.now() };
+    await using catalog = await site.open({ logs: broken.logs, outbox, clock: ahead });
     broken.mode = "fail-before";
     const condition = { ifNoneMatch: "*" } as const;
     await assert.rejects(catalog.commit([tag("latest", "m1")], { condition }), { kind: "unavailable" });
