@@ -1,12 +1,6 @@
 import { ContentError, type Digest, type DigestAlgorithm, digestAlgorithm, isContentError } from "@meridian/oci";
 import type { BlobInfo, BlobStore, Upload } from "@meridian/storage";
-
-/** What an append may bring beside its body. */
-export interface AppendOptions {
-  /** Where the body starts; absent: at the acknowledged offset. */
-  readonly offset?: number;
-  readonly signal?: AbortSignal;
-}
+import type { AppendOptions } from "@meridian/transfer";
 
 /** One upload that is open here: one writer at a time, the newest. */
 export class UploadSession {
@@ -15,6 +9,8 @@ export class UploadSession {
   #upload: Upload;
   #algorithm: DigestAlgorithm;
   #acknowledged: number;
+  /** Where a last body ended that a commit is to follow; undefined when there was none. */
+  #final: number | undefined;
   /** The writer at work, and how to stop it. */
   #writer: { readonly fence: AbortController; readonly done: Promise<void> } | undefined;
   #generation = 0;
@@ -40,12 +36,17 @@ export class UploadSession {
    * Takes a body after fencing an older one. What a broken or fenced body brought is not acknowledged.
    * @throws ContentError `invalid-range` when `offset` is not the acknowledged one; `fenced` when a newer request came.
    */
-  append(body: AsyncIterable<Uint8Array>, { offset, signal }: AppendOptions): Promise<{ offset: number }> {
+  append(body: AsyncIterable<Uint8Array>, { offset, final, signal }: AppendOptions): Promise<{ offset: number }> {
     this.#requireOffset(offset);
     return this.#write(signal, async (fence) => {
       this.#requireOffset(offset);
       if (this.#upload.offset > this.#acknowledged) await this.#upload.truncate(this.#acknowledged);
+      this.#final = undefined;
       await this.#take(body, fence);
+      if (final) {
+        this.#final = this.#upload.offset;
+        return { offset: this.#final };
+      }
       await this.#upload.sync();
       fence.throwIfAborted();
       this.#acknowledged = this.#upload.offset;
@@ -53,12 +54,13 @@ export class UploadSession {
     });
   }
 
-  /** Makes what is acknowledged a blob. @throws ContentError `digest-mismatch`: the upload stays. */
+  /** Makes what is acknowledged, and a last body after it, a blob. @throws ContentError `digest-mismatch`: the upload stays. */
   commit(digest: Digest): Promise<BlobInfo> {
     return this.#write(undefined, async () => {
       const algorithm = digestAlgorithm(digest);
-      if (algorithm !== this.#algorithm) await this.#reopen(algorithm);
-      if (this.#upload.offset > this.#acknowledged) await this.#upload.truncate(this.#acknowledged);
+      const end = this.#final ?? this.#acknowledged;
+      if (algorithm !== this.#algorithm) await this.#reopen(algorithm, end);
+      if (this.#upload.offset > end) await this.#upload.truncate(end);
       return this.#upload.commit(digest);
     });
   }
@@ -117,7 +119,9 @@ export class UploadSession {
     }
   }
 
-  async #reopen(algorithm: DigestAlgorithm): Promise<void> {
+  /** Opens it again to hash with another algorithm; what is not synced yet has to be first. */
+  async #reopen(algorithm: DigestAlgorithm, end: number): Promise<void> {
+    if (end > this.#acknowledged) await this.#upload.sync();
     await this.#upload[Symbol.asyncDispose]();
     const upload = await this.#store.resume(this.id, { algorithm });
     if (upload === undefined) throw new ContentError("not-found", `no upload ${this.id}`);

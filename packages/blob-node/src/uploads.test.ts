@@ -170,6 +170,30 @@ describe("uploads on disk", () => {
     assert.deepEqual(await uploads.commit(id, long), { digest: long, size: content.length });
   });
 
+  it("takes a last body again in the same place when its answer was lost before the commit", async () => {
+    await uploads.append(id, body(content.subarray(0, 400_000)), {});
+    const last = content.subarray(400_000);
+    assert.deepEqual(await uploads.append(id, body(last), { final: true }), { offset: content.length });
+    assert.equal(await uploads.offset(id), 400_000);
+    assert.deepEqual(await uploads.append(id, body(last), { final: true }), { offset: content.length });
+    assert.equal((await uploads.commit(id, digest)).size, content.length);
+  });
+
+  it("commits a last body under another algorithm than it was begun with", async () => {
+    await uploads.append(id, body(content), { final: true });
+    assert.equal((await uploads.commit(id, digestOf(content, "sha512"))).size, content.length);
+  });
+
+  it("does not take a digest that others have stored for an upload's own", async () => {
+    await uploads.append(id, body(content), {});
+    await uploads.commit(id, digest);
+    const other = `other-${id}`;
+    await uploads.begin(other, "sha256");
+    await uploads.cancel(other);
+    await assert.rejects(uploads.commit(other, digest), { kind: "not-found" });
+    await assert.rejects(uploads.commit("never-begun", digest), { kind: "not-found" });
+  });
+
   it("forgets a cancelled one, and says so again without complaint", async () => {
     await uploads.append(id, body(content), {});
     await uploads.cancel(id);

@@ -1,9 +1,10 @@
 import { ContentError, type Digest, type DigestAlgorithm, digestAlgorithm, isContentError } from "@meridian/oci";
 import type { Timers } from "@meridian/runtime";
 import type { BlobInfo, BlobStore } from "@meridian/storage";
+import type { AppendOptions } from "@meridian/transfer";
 import { FETCH_PREFIX } from "./fetch-partial.ts";
 import type { BlobNodeEvents } from "./telemetry.ts";
-import { type AppendOptions, UploadSession } from "./upload-session.ts";
+import { UploadSession } from "./upload-session.ts";
 
 /** What {@link Uploads} needs. */
 export interface UploadsOptions {
@@ -17,6 +18,7 @@ export interface UploadsOptions {
 const UPLOAD_ID = /^[A-Za-z0-9_-]{1,128}$/;
 // An upload that nobody writes to gives its file back after one to two of these; it is opened again when needed.
 const CLOSE_IDLE_EVERY_MS = 5 * 60_000;
+const MAX_REMEMBERED = 10_000;
 
 interface OpenSession {
   readonly session: Promise<UploadSession>;
@@ -28,6 +30,8 @@ export class Uploads implements AsyncDisposable {
   readonly #options: UploadsOptions;
   readonly #open = new Map<string, OpenSession>();
   readonly #commits = new Map<string, Promise<BlobInfo>>();
+  /** Upload id to the digest it became, the newest: a commit whose answer was lost may be asked for again. */
+  readonly #committed = new Map<string, Digest>();
   readonly #sweep: Disposable;
 
   constructor(options: UploadsOptions) {
@@ -92,16 +96,24 @@ export class Uploads implements AsyncDisposable {
       const session = await this.#session(id, digestAlgorithm(digest));
       const info = await session.commit(digest);
       this.#open.delete(id);
+      this.#remember(id, digest);
       events.uploadCommitted(digest, info.size);
       onStored(digest, info.size);
       return info;
     } catch (error) {
-      // Committed before, its answer lost.
-      const info = isContentError(error, "not-found") ? await store.stat(digest) : undefined;
+      // Committed before, its answer lost. That the digest is stored proves nothing: others may have brought it.
+      const repeated = isContentError(error, "not-found") && this.#committed.get(id) === digest;
+      const info = repeated ? await store.stat(digest) : undefined;
       if (info !== undefined) return info;
       events.uploadRefused(digest, error);
       throw error;
     }
+  }
+
+  #remember(id: string, digest: Digest): void {
+    this.#committed.set(id, digest);
+    const [oldest] = this.#committed.keys();
+    if (this.#committed.size > MAX_REMEMBERED && oldest !== undefined) this.#committed.delete(oldest);
   }
 
   async #session(id: string, algorithm: DigestAlgorithm = "sha256"): Promise<UploadSession> {

@@ -86,8 +86,6 @@ class Keeper implements CopyKeeper {
   async commit(upload: BegunUpload, digest: Digest): Promise<StoredBlob> {
     const landing = nodeName({ site: this.#options.topology.site, process: upload.node });
     const control = this.#control(landing);
-    // A node takes a repeated commit of what it has stored for success. Only who has an upload may say that it was its own.
-    await control.uploadStatus({ uploadId: upload.id });
     const { size } = await control.commitUpload({ uploadId: upload.id, digest }, { timeoutMs: COMMIT_TIMEOUT_MS });
     const copied = await this.#onOwners(digest, async (node) => {
       if (node === landing) return;
@@ -102,7 +100,7 @@ class Keeper implements CopyKeeper {
       const uploadId = newUploadId(this.#options.random);
       const control = this.#control(node);
       await control.beginUpload({ uploadId, algorithm: digestAlgorithm(digest) }, { timeoutMs: BEGIN_TIMEOUT_MS });
-      await this.#bytes(node).append(uploadId, once(bytes), { offset: 0 });
+      await this.#bytes(node).append(uploadId, once(bytes), { offset: 0, final: true });
       await control.commitUpload({ uploadId, digest }, { timeoutMs: COMMIT_TIMEOUT_MS });
     });
     if (nodes.length === 0) throw new ContentError("unavailable", "no blob node of this site takes the manifest");

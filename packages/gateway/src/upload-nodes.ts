@@ -40,15 +40,15 @@ export function createUploadNodes({
 
 /**
  * Appends a request's body to an upload and resolves with the acknowledged offset. `offset` absent: the body starts at
- * the last acknowledged one.
+ * the last acknowledged one. `final`: a commit follows.
  */
 export async function appendBody(
   node: NodeBytes,
   uploadId: string,
   exchange: Exchange,
-  offset: number | undefined,
+  { offset, final = false }: { readonly offset: number | undefined; readonly final?: boolean },
 ): Promise<number> {
   // Not tied to the client's going away: what has arrived is kept for a resume. A body that breaks off ends it.
-  const appended = await node.append(uploadId, exchange.body(), { offset });
+  const appended = await node.append(uploadId, exchange.body(), { offset, final });
   return appended.offset;
 }

@@ -50,7 +50,7 @@ for (const [perSecond, count] of [
     const sorted = await lags(perSecond, count);
     const p99 = sorted[Math.floor(sorted.length * 0.99)]!;
     context.diagnostic(`median ${sorted[sorted.length >> 1]!.toFixed(1)} ms, p99 ${p99.toFixed(1)} ms`);
-    // The goal is 50 ms on a quiet machine; other suites run beside this one.
-    assert.ok(p99 < 500, `p99 ${p99} ms`);
+    // The goal is 50 ms on a quiet machine, which the benchmark measures; other suites run beside this one.
+    assert.ok(p99 < 2_000, `p99 ${p99} ms`);
   });
 }

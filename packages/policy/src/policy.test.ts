@@ -143,7 +143,7 @@ describe("policy log of three sites", () => {
     await using cluster = await PolicyCluster.create();
     await cluster.start("eu");
     await cluster.start("ap");
-    const us = await cluster.start("us", { maxPolicyAgeMs: 200, anonymous: "pull" });
+    const us = await cluster.start("us", { maxPolicyAgeMs: 1_500, anonymous: "pull" });
     await putUser(cluster.policy(HOME), "alice");
     const decide = () => us.decider.decide({ name: undefined }, "pull", repository("a"), { site: "us" });
     await eventually(() => decide().allow, "us has a policy");

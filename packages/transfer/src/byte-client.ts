@@ -5,7 +5,7 @@ import { context } from "@opentelemetry/api";
 import { type ClientTls, createByteAgent } from "./byte-agent.ts";
 import { ByteHeader, parseBytes, UPLOADS_PATH } from "./byte-protocol.ts";
 import { type ByteConnection, requireSuccess, sendByteRequest } from "./byte-request.ts";
-import type { NodeBytes } from "./node-bytes.ts";
+import type { AppendOptions, NodeBytes } from "./node-bytes.ts";
 import { openRemoteBlob } from "./remote-blob.ts";
 import { inSpan } from "./trace-context.ts";
 
@@ -51,10 +51,11 @@ async function append(
   connection: ByteConnection,
   uploadId: string,
   body: AsyncIterable<Uint8Array>,
-  { offset, signal }: { offset?: number; signal?: AbortSignal },
+  { offset, final, signal }: AppendOptions,
 ): Promise<{ offset: number }> {
   const headers: Record<string, string> = { "content-type": "application/octet-stream" };
   if (offset !== undefined) headers[ByteHeader.offset] = String(offset);
+  if (final) headers[ByteHeader.final] = "true";
   let sending: ClientRequest | undefined;
   const response = await sendByteRequest(connection, {
     method: "PATCH",

@@ -17,6 +17,8 @@ export const ByteHeader = {
   expectedSize: "meridian-expected-size",
   /** Request: where the body of an append starts. Response: the acknowledged offset. */
   offset: "meridian-offset",
+  /** Request: "true" when the body is the upload's last and a commit follows. */
+  final: "meridian-final",
   /** Response: the size of the whole blob in bytes, also with 416. */
   size: "meridian-size",
   servedBy: "meridian-served-by",

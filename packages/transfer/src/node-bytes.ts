@@ -39,18 +39,30 @@ export interface ServedBlob extends AsyncDisposable {
   read(span: ByteSpan, sink: ByteSink, options?: { signal?: AbortSignal }): Promise<void>;
 }
 
+/** How a body is appended. */
+export interface AppendOptions {
+  /** Where the body starts; absent: at the last acknowledged offset. */
+  readonly offset?: number;
+  /**
+   * The body is the upload's last and a commit follows: it is neither synced nor acknowledged by itself, so that a
+   * request that is repeated because its answer was lost brings the same bytes to the same place.
+   */
+  readonly final?: boolean;
+  readonly signal?: AbortSignal;
+}
+
 /** The bytes of one blob node: in process, or over HTTPS. */
 export interface NodeBytes {
   /** Undefined when neither the node nor any of the holders has it. @throws ContentError `unavailable` when a holder could not be asked. */
   open(digest: Digest, options: ReadOptions): Promise<ServedBlob | undefined>;
   /**
    * Appends a body to an upload that BeginUpload made. `offset`: where the body starts; absent: at the last acknowledged
-   * offset (bytes beyond are taken again). Fences an older writer. Resolves with the new acknowledged (synced) offset.
+   * offset (bytes beyond are taken again). Fences an older writer. Resolves with the new acknowledged (synced) offset; with `final`, with what was received.
    * @throws ContentError `invalid-range` when the offset is not the acknowledged one, `not-found`, `no-space`, `fenced`.
    */
   append(
     uploadId: string,
     body: AsyncIterable<Uint8Array>,
-    options: { offset?: number; signal?: AbortSignal },
+    options: AppendOptions,
   ): Promise<{ readonly offset: number }>;
 }

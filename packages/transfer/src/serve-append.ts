@@ -10,7 +10,8 @@ export async function serveAppend(exchange: ByteExchange, id: string): Promise<v
   const { request, response, node, signal } = exchange;
   if (!UPLOAD_ID.test(id)) throw new ContentError("invalid", "not an upload id");
   const offset = parseBytes(ByteHeader.offset, request.headers[ByteHeader.offset]);
-  const acknowledged = await node.append(id, requestBody(exchange), { offset, signal });
+  const final = request.headers[ByteHeader.final] === "true";
+  const acknowledged = await node.append(id, requestBody(exchange), { offset, final, signal });
   response.statusCode = 204;
   response.setHeader(ByteHeader.offset, acknowledged.offset);
   response.end();

@@ -87,21 +87,21 @@ function requiredDigest(text: string | null): Digest {
 /** A last chunk whose upload is gone may belong to a commit that was answered into the void: the commit finds out. */
 async function appendLast(exchange: Exchange, session: OpenSession, parts: UploadParts): Promise<void> {
   try {
-    await append(exchange, session, parts);
+    await append(exchange, session, parts, true);
   } catch (error) {
     if (!(error instanceof Refusal && error.code === "BLOB_UPLOAD_UNKNOWN")) throw error;
   }
 }
 
 /** Appends the body where Content-Range says, else at the last offset that was acknowledged. Returns the new one. */
-async function append(exchange: Exchange, session: OpenSession, parts: UploadParts): Promise<number> {
+async function append(exchange: Exchange, session: OpenSession, parts: UploadParts, final = false): Promise<number> {
   const span = parseContentRange(exchange.header("content-range"));
   if (span !== undefined && exchange.bodyLength !== undefined && exchange.bodyLength !== span.end - span.start) {
     throw new Refusal("SIZE_INVALID", "Content-Range and Content-Length disagree");
   }
   if (!exchange.hasBody) return await offsetOf(session, parts);
   try {
-    return await appendBody(parts.nodes.bytes(session.node), session.id, exchange, span?.start);
+    return await appendBody(parts.nodes.bytes(session.node), session.id, exchange, { offset: span?.start, final });
   } catch (error) {
     if (isContentError(error, "not-found")) throw unknownUpload(error);
     if (!isContentError(error, "invalid-range")) throw error;

@@ -104,7 +104,8 @@ async function pushWhole(
   const upload = await parts.keeper.begin({ digest, algorithm: digestAlgorithm(digest) });
   const control = parts.nodes.control(upload.node);
   try {
-    if (exchange.hasBody) await appendBody(parts.nodes.bytes(upload.node), upload.id, exchange, 0);
+    if (exchange.hasBody)
+      await appendBody(parts.nodes.bytes(upload.node), upload.id, exchange, { offset: 0, final: true });
     answerPushed(exchange, name, await parts.push.finish(name, upload, digest, principal), parts.answers);
   } catch (error) {
     // Nobody knows this upload's name: it cannot be resumed.
