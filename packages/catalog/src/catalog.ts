@@ -55,6 +55,8 @@ export interface CatalogReader {
   tags(repository: string, page: { n?: number; last?: string }): Page<string>;
   repositories(page: { n?: number; last?: string }): Page<string>;
   referrers(repository: string, subject: Digest): ReferrerView[];
+  /** Digests that the repository links or shows as manifests, in ASCII order. `last` is exclusive. */
+  linked(repository: string, page: { n?: number; last?: string }): Page<string>;
   /** Live tags that name the digest. */
   tagsOf(repository: string, digest: Digest): string[];
   /** Visible indexes (or manifests) that reference the digest. */

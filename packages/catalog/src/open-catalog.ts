@@ -105,6 +105,7 @@ class FoldedCatalog implements OpenCatalog {
   tags: CatalogReader["tags"] = (repository, page) => this.#reader.tags(repository, page);
   repositories: CatalogReader["repositories"] = (page) => this.#reader.repositories(page);
   referrers: CatalogReader["referrers"] = (repository, subject) => this.#reader.referrers(repository, subject);
+  linked: CatalogReader["linked"] = (repository, page) => this.#reader.linked(repository, page);
   tagsOf: CatalogReader["tagsOf"] = (repository, digest) => this.#reader.tagsOf(repository, digest);
   referencedBy: CatalogReader["referencedBy"] = (repository, digest) => this.#reader.referencedBy(repository, digest);
   holders: CatalogReader["holders"] = (digest) => this.#reader.holders(digest);

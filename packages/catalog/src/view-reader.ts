@@ -66,6 +66,10 @@ export class ViewReader implements CatalogReader {
     return this.#names(`t ${repository} `, page);
   }
 
+  linked(repository: string, page: { n?: number; last?: string }): Page<string> {
+    return this.#names(`d ${repository} `, page);
+  }
+
   repositories(page: { n?: number; last?: string }): Page<string> {
     return this.#names("v ", page);
   }

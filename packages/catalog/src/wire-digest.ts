@@ -10,6 +10,15 @@ export function toWireDigest(digest: Digest): recordV1.Digest {
   return create(recordV1.DigestSchema, { algorithm, hash: digestBytes(digest) });
 }
 
+/** Undefined when it is absent, of an algorithm that this version does not know, or of a wrong length. */
+export function tryFromWireDigest(digest: recordV1.Digest | undefined): Digest | undefined {
+  try {
+    return fromWireDigest(digest);
+  } catch {
+    return undefined;
+  }
+}
+
 /** @throws ContentError `invalid` when it is absent, of an unknown algorithm or of a wrong length. */
 export function fromWireDigest(digest: recordV1.Digest | undefined): Digest {
   if (digest?.algorithm === SHA256) {

@@ -2,14 +2,7 @@ import type { Catalog, CatalogEvent } from "@meridian/catalog";
 import type { Digest } from "@meridian/oci";
 import type { Logger, Timers } from "@meridian/runtime";
 import type { ReferenceReader } from "./reference-reader.ts";
-import {
-  allRepositories,
-  blobsOfManifest,
-  type LinkLister,
-  linkedDigests,
-  taggedDigests,
-  type VisibleBlob,
-} from "./visible-blobs.ts";
+import { allRepositories, blobsOfManifest, linkedDigests, taggedDigests, type VisibleBlob } from "./visible-blobs.ts";
 import { BlobRank } from "./wanted-blob.ts";
 import type { WantedBlobs } from "./wanted-blobs.ts";
 
@@ -19,7 +12,7 @@ const RESCAN_AFTER_LOSS_MS = 2_000;
 
 export interface BlobTrackerOptions {
   readonly site: string;
-  readonly catalog: Catalog & Partial<LinkLister>;
+  readonly catalog: Catalog;
   readonly wanted: WantedBlobs;
   readonly references: ReferenceReader;
   /** Called when there may be something new to fetch. */

@@ -7,5 +7,4 @@ export {
   type ReplicatorStatus,
   startReplicator,
 } from "./service.ts";
-export type { LinkLister } from "./visible-blobs.ts";
 export type { WantedCounts } from "./wanted-blobs.ts";

@@ -1,7 +1,6 @@
-import type { Catalog } from "@meridian/catalog";
-import { type Digest, isOciError } from "@meridian/oci";
+import { type Catalog, manifestValueOf } from "@meridian/catalog";
+import { type Digest, isOciError, parseManifest } from "@meridian/oci";
 import type { Logger, Timers } from "@meridian/runtime";
-import { manifestValueOf } from "./manifest-value.ts";
 import { referencesUnknown } from "./visible-blobs.ts";
 
 const RETRY_FIRST_MS = 500;
@@ -51,7 +50,8 @@ export class ReferenceReader implements AsyncDisposable {
       try {
         const view = catalog.manifest(repository, digest);
         if (view === undefined || !referencesUnknown(catalog, repository, digest)) return;
-        const value = manifestValueOf(await readBlob(digest, { signal }), view.mediaType);
+        const bytes = await readBlob(digest, { signal });
+        const value = manifestValueOf(parseManifest(bytes, view.mediaType), bytes.byteLength);
         await catalog.learnManifest(repository, digest, value);
         learned(repository, digest);
         return;

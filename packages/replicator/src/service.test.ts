@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { create } from "@bufbuild/protobuf";
-import { type Change, toWireDigest } from "@meridian/catalog";
-import type { Digest } from "@meridian/oci";
+import { type Change, manifestValueOf, toWireDigest } from "@meridian/catalog";
+import { type Digest, parseManifest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
-import { manifestValueOf } from "./manifest-value.ts";
 import { TestCluster, type TestSite, until } from "./test-cluster.fixture.ts";
 
 const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
@@ -40,7 +39,12 @@ function namesOf(image: Image, repository: string): Change[] {
   const { manifest } = image;
   return [
     ...blobsOf(image).map((blob): Change => ({ kind: "link", repository, ...blob })),
-    { kind: "manifest", repository, digest: manifest.digest, value: manifestValueOf(image.bytes, MANIFEST) },
+    {
+      kind: "manifest",
+      repository,
+      digest: manifest.digest,
+      value: manifestValueOf(parseManifest(image.bytes, MANIFEST), image.bytes.byteLength),
+    },
     { kind: "tag", repository, tag: "latest", ...manifest, mediaType: MANIFEST, who: "test" },
   ];
 }
@@ -150,7 +154,7 @@ describe("replicator", () => {
     const image = imageAt(eu, "one", [10]);
     await push(eu, "app", image);
     const signature = imageAt(eu, "signature", [5]);
-    const value = manifestValueOf(signature.bytes, MANIFEST);
+    const value = manifestValueOf(parseManifest(signature.bytes, MANIFEST), signature.bytes.byteLength);
     value.subject = create(recordV1.ReferenceSchema, { digest: toWireDigest(image.manifest.digest) });
     const { digest } = signature.manifest;
     await eu.catalog.commit([...heldAt(signature, eu.node), { kind: "manifest", repository: "app", digest, value }]);

@@ -12,12 +12,10 @@ import { PresencePublisher } from "./presence-publisher.ts";
 import { RecordLinks, type StreamFinder } from "./record-links.ts";
 import { ReferenceReader } from "./reference-reader.ts";
 import { createReplicatorTelemetry } from "./telemetry.ts";
-import type { LinkLister } from "./visible-blobs.ts";
 import { WantedBlobs, type WantedCounts } from "./wanted-blobs.ts";
 
 /** The catalog, with what a replicator uses when it has it. */
 export type ReplicatorCatalog = Catalog &
-  Partial<LinkLister> &
   Partial<StreamFinder> & {
     /** Told what a peer durably holds of this site's own log: such entries may leave the outbox. */
     reportCopied?(site: string, copied: Cursor): void;

@@ -1,7 +1,6 @@
-import type { CatalogReader } from "@meridian/catalog";
+import { type CatalogReader, tryFromWireDigest } from "@meridian/catalog";
 import { type Digest, tryParseDigest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
-import { digestOfReference } from "./manifest-value.ts";
 import { BlobRank } from "./wanted-blob.ts";
 
 /** A blob that a repository shows. */
@@ -27,7 +26,7 @@ export function* blobsOfManifest(catalog: CatalogReader, repository: string, roo
     const view = catalog.manifest(repository, digest);
     yield { digest, size: view?.size ?? size, rank: BlobRank.manifest };
     for (const reference of view?.value?.references ?? []) {
-      const child = digestOfReference(reference);
+      const child = tryFromWireDigest(reference.digest);
       if (child === undefined || reference.role === FOREIGN || seen.has(child)) continue;
       seen.add(child);
       const known = { digest: child, size: Number(reference.size) };
@@ -69,17 +68,9 @@ export function* taggedDigests(catalog: CatalogReader, repository: string): Iter
   }
 }
 
-/** A catalog that can also list what a repository links; one that cannot is looked through by its tags alone. */
-export interface LinkLister {
-  /** Digests with a live link or manifest record in the repository, in ASCII order; `last` is exclusive. */
-  linked(repository: string, page: { n?: number; last?: string }): { items: readonly string[]; next?: string };
-}
-
-/** Digests that a repository links without any tag leading to them; none when the catalog cannot list them. */
-export function* linkedDigests(catalog: CatalogReader & Partial<LinkLister>, repository: string): Iterable<Digest> {
-  if (catalog.linked === undefined) return;
-  const list = catalog.linked.bind(catalog);
-  for (const name of pages((last) => list(repository, { n: PAGE, ...(last !== undefined && { last }) }))) {
+/** Digests that a repository shows, tags or not. */
+export function* linkedDigests(catalog: CatalogReader, repository: string): Iterable<Digest> {
+  for (const name of pages((last) => catalog.linked(repository, { n: PAGE, ...(last !== undefined && { last }) }))) {
     const digest = tryParseDigest(name);
     if (digest !== undefined) yield digest;
   }

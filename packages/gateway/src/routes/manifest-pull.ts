@@ -1,4 +1,4 @@
-import type { Catalog } from "@meridian/catalog";
+import { type Catalog, manifestValueOf } from "@meridian/catalog";
 import { type Digest, parseManifest, tryParseReference } from "@meridian/oci";
 import type { Logger } from "@meridian/runtime";
 import { type Access, repositoryNeed } from "../access.ts";
@@ -8,7 +8,6 @@ import type { Exchange, HeaderList } from "../exchange.ts";
 import type { FindContent } from "../find-content.ts";
 import { type Handler, whenReady } from "../handler.ts";
 import type { CachedManifest, LoadedManifest, ManifestBytes } from "../manifest-bytes.ts";
-import { manifestValue } from "../manifest-value.ts";
 import { Refusal } from "../refusal.ts";
 import { step } from "../tracing.ts";
 
@@ -97,7 +96,7 @@ async function load(
     try {
       const { bytes } = loaded.manifest;
       const manifest = parseManifest(bytes, view.mediaType || undefined);
-      await catalog.learnManifest(name, view.digest, manifestValue(manifest, bytes.byteLength));
+      await catalog.learnManifest(name, view.digest, manifestValueOf(manifest, bytes.byteLength));
     } catch (error) {
       log.warn("what a manifest references could not be read from its bytes", { digest: view.digest, error });
     }

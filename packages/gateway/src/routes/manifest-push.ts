@@ -1,4 +1,4 @@
-import type { Catalog, Change, TagCondition } from "@meridian/catalog";
+import { type Catalog, type Change, manifestValueOf, type TagCondition } from "@meridian/catalog";
 import {
   contentErrorToOci,
   type Digest,
@@ -21,7 +21,6 @@ import type { Exchange } from "../exchange.ts";
 import type { FindContent } from "../find-content.ts";
 import type { Handler } from "../handler.ts";
 import type { ManifestBytes } from "../manifest-bytes.ts";
-import { manifestValue } from "../manifest-value.ts";
 import { parseQuery } from "../query.ts";
 import { Refusal } from "../refusal.ts";
 import { readBody } from "../request-body.ts";
@@ -137,7 +136,7 @@ function pushChanges({ name, manifest, digest, size, tags, principal, stored }: 
     ...created,
     { kind: "link", repository: name, digest, size },
     ...holderChanges(stored),
-    { kind: "manifest", repository: name, digest, value: manifestValue(manifest, size) },
+    { kind: "manifest", repository: name, digest, value: manifestValueOf(manifest, size) },
     ...tags.map((tag): Change => ({ kind: "tag", repository: name, tag, digest, mediaType, size, who })),
   ];
 }

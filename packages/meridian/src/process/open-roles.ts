@@ -88,6 +88,8 @@ export async function openCatalogOf(base: Foundation, logs: EventLogs, stack: As
       site: topology.site,
       writer: topology.process,
       serving: roles.has(Role.gateway),
+      // An embedded log has one process, so there is no sibling to wait for.
+      alone: base.loaded.config.log.driver === "embedded",
       logs,
       view,
       outbox,

@@ -1,18 +1,16 @@
 import { create } from "@bufbuild/protobuf";
 import {
   type Descriptor,
-  type Digest,
-  digestAlgorithm,
-  digestBytes,
   type Manifest,
   type ManifestReference,
   manifestKind,
   referrerArtifactType,
 } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
+import { toWireDigest } from "./wire-digest.ts";
 
 /** What the catalog keeps of a manifest of `size` bytes; it leaves out by itself what does not fit into a record. */
-export function manifestValue(manifest: Manifest, size: number): recordV1.ManifestValue {
+export function manifestValueOf(manifest: Manifest, size: number): recordV1.ManifestValue {
   return create(recordV1.ManifestValueSchema, {
     mediaType: manifest.mediaType,
     size: BigInt(size),
@@ -31,11 +29,5 @@ function roleOf({ role, descriptor }: ManifestReference): recordV1.ReferenceRole
 }
 
 function reference({ digest, size, mediaType }: Descriptor, role: recordV1.ReferenceRole): recordV1.Reference {
-  return create(recordV1.ReferenceSchema, { digest: wireDigest(digest), size: BigInt(size), role, mediaType });
-}
-
-function wireDigest(digest: Digest): recordV1.Digest {
-  const { SHA256, SHA512 } = recordV1.DigestAlgorithm;
-  const algorithm = digestAlgorithm(digest) === "sha256" ? SHA256 : SHA512;
-  return create(recordV1.DigestSchema, { algorithm, hash: digestBytes(digest) });
+  return create(recordV1.ReferenceSchema, { digest: toWireDigest(digest), size: BigInt(size), role, mediaType });
 }
