@@ -32,7 +32,7 @@ describe("deploy/three-sites, by its README", { skip: needs("openssl") }, () => 
 
   before(async () => {
     cpSync(join(root, "deploy/three-sites"), folder, { recursive: true });
-    const path = `${process.env.PATH}:${ownArgon2()}`;
+    const path = `${process.env.PATH}:${ownMeridian()}`;
     const made = await runCommand("sh", ["-euc", `cd "${folder}"\n${recipe()}`], { PATH: path });
     assert.equal(made.code, 0, made.stderr);
     password = readFileSync(join(folder, "admin.password"), "utf8");
@@ -114,19 +114,16 @@ describe("deploy/three-sites, by its README", { skip: needs("openssl") }, () => 
     return spawn(process.execPath, args, { stdio: ["ignore", "ignore", "inherit"] });
   }
 
-  /** A folder for the end of PATH: `argon2` by the product's own function, where the program is not installed. */
-  function ownArgon2(): string {
+  /** A folder for PATH with `meridian` from this checkout. */
+  function ownMeridian(): string {
     const bin = join(folder, "bin");
-    const script = [
-      'import { text } from "node:stream/consumers";',
-      'import { hashPassword } from "@meridian/auth";',
-      "process.stdout.write(await hashPassword(await text(process.stdin)));",
-    ].join(" ");
     mkdirSync(bin);
     writeFileSync(
-      join(bin, "argon2"),
-      `#!/bin/sh\ncd "${root}/test" && exec "${process.execPath}" --conditions=meridian-source --input-type=module -e '${script}'\n`,
-      { mode: 0o755 },
+      join(bin, "meridian"),
+      `#!/bin/sh\nexec "${process.execPath}" --conditions=meridian-source "${entry}" "$@"\n`,
+      {
+        mode: 0o755,
+      },
     );
     return bin;
   }

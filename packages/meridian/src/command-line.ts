@@ -118,6 +118,9 @@ function addLogin(program: Command): void {
 function addUser(program: Command): void {
   const user = program.command("user").description("Administer users and what they may do.").exitOverride();
   const lazy = () => import("./commands/user.ts");
+  command(user, "hash", "Print the argon2id hash of a password, for auth.bootstrap.adminPasswordHash.")
+    .option("--password-stdin", "read the password from standard input (else it is asked for)")
+    .action(async (options) => (await lazy()).runUserHash(options));
   serverCommand(user, "list", "List users and their grants.").action(async (options) =>
     (await lazy()).runUserList(options),
   );

@@ -1,4 +1,4 @@
-import { trace } from "@opentelemetry/api";
+import { isSpanContextValid, trace } from "@opentelemetry/api";
 import { type Clock, createSystemClock } from "./clock.ts";
 import type { LogFields, Logger, LogLevel } from "./logger.ts";
 import { redact, redactText } from "./redact.ts";
@@ -68,7 +68,7 @@ function makeEntry(
     time: new Date(clock.now()).toISOString(),
     level,
     message: redactText(message),
-    ids: span === undefined ? {} : { trace_id: span.traceId, span_id: span.spanId },
+    ids: span === undefined || !isSpanContextValid(span) ? {} : { trace_id: span.traceId, span_id: span.spanId },
     fields: safeFields(fields),
   };
 }

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { describeError, openRegistry, type RegistryClient } from "../client/registry-client.ts";
-import type { ServerOptions } from "../command-line.ts";
+import type { CommonOptions, ServerOptions } from "../command-line.ts";
 import { failure, usageError } from "../exit-status.ts";
 import { readPassword } from "./password.ts";
 import { formatTable } from "./table.ts";
@@ -9,6 +9,12 @@ interface ListedUser {
   readonly name: string;
   readonly disabled: boolean;
   readonly grants: ReadonlyArray<{ readonly repositoryPrefix: string; readonly role: string }>;
+}
+
+export async function runUserHash(options: CommonOptions & { passwordStdin?: boolean }): Promise<void> {
+  const { hashPassword } = await import("@meridian/auth");
+  const hash = await hashPassword(await readPassword(options.passwordStdin === true));
+  process.stdout.write(options.json ? `${JSON.stringify({ hash })}\n` : `${hash}\n`);
 }
 
 export async function runUserList(options: ServerOptions): Promise<void> {

@@ -43,6 +43,13 @@ export async function openProcess(
   });
   stack.defer(() => telemetry.shutdown());
   const base = openFoundation(loaded, identity, log, stack);
+  let started = false;
+  base.checks.push({
+    name: "start",
+    check: async () => {
+      if (!started) throw new Error("not every role has started yet");
+    },
+  });
   if (config.faults && config.faultSocket !== undefined) {
     stack.use(await startFaultHooks({ socket: config.faultSocket, clock: base.clock }));
   }
@@ -64,6 +71,7 @@ export async function openProcess(
   }
   const { address } = await base.rpc.listen({ host, port: grpcPort });
   base.rpc.serving(true);
+  started = true;
   log.info("serving", { roles: [...roles].join(","), grpc: address, version });
   const opened = stack.move();
   return { [Symbol.asyncDispose]: () => opened.disposeAsync() };

@@ -92,7 +92,10 @@ export type SiteConfig = z.infer<typeof siteConfigSchema>;
 /** What the processes of one site keep to themselves; the same file for all of them. */
 export const secretsSchema = z.strictObject({
   /** Signs upload locations: 32 random bytes, base64 (`openssl rand -base64 32`). */
-  uploadKey: z.base64().transform((text) => new Uint8Array(Buffer.from(text, "base64"))),
+  uploadKey: z
+    .base64()
+    .transform((text) => new Uint8Array(Buffer.from(text, "base64")))
+    .refine((key) => key.byteLength >= 32, "must be at least 32 bytes: openssl rand -base64 32"),
   natsPassword: z.string().optional(),
 });
 export type SiteSecrets = z.infer<typeof secretsSchema>;
