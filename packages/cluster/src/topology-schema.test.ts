@@ -49,7 +49,7 @@ test("all problems are listed at once", () => {
     "processes.1.edge: address https://127.0.0.1:5001 is used by an earlier process",
     "processes.1.grpc: address 127.0.0.1:7001 is used by an earlier process",
     'processes.1.process: process "eu/site" is listed twice',
-      'processes.1.roles: site "eu" has an auth already: one process of a site keeps its copy of the policy log',
+    'processes.1.roles: site "eu" has an auth already: one process of a site keeps its copy of the policy log',
     "processes.2.bytes: only a blob-node has a byte listener",
     'processes.2.roles: role "gateway" is listed twice',
     'processes.2.site: site "ap" is not one of sites',
