@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { describe, test } from "node:test";
 import { runCommand } from "./harness/dev-process.ts";
+import { freePorts } from "./harness/free-ports.ts";
 
 const entry = resolve(import.meta.dirname, "../../packages/meridian/src/main.ts");
 const meridian = (...args: string[]) => runCommand(process.execPath, ["--conditions=meridian-source", entry, ...args]);
@@ -56,10 +57,9 @@ describe("the command line", () => {
   test("a port that is taken is one clear line and exit code 2", async () => {
     const home = mkdtempSync(join(tmpdir(), "meridian-port-"));
     const holder = createServer();
-    await new Promise<void>((done) => holder.listen({ host: "127.0.0.1", port: 0 }, done));
-    const address = holder.address();
-    const port = typeof address === "object" && address !== null ? address.port : 0;
-    const result = await meridian("dev", "--home", home, "--sites", "1", "--base-port", String(Math.min(port, 55_000)));
+    const [port = 0] = await freePorts(1);
+    await new Promise<void>((done) => holder.listen({ host: "127.0.0.1", port }, done));
+    const result = await meridian("dev", "--home", home, "--sites", "1", "--base-port", String(port));
     holder.close();
     rmSync(home, { recursive: true });
     assert.equal(result.code, 2, result.stderr);

@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { parse, stringify } from "yaml";
 import { runCommand } from "./harness/dev-process.ts";
+import { freePorts } from "./harness/free-ports.ts";
 import { makeImage, OciClient } from "./harness/oci-client.ts";
 import { needs } from "./harness/programs.ts";
 import { until } from "./harness/until.ts";
@@ -36,7 +36,7 @@ describe("deploy/three-sites, by its README", { skip: needs("openssl") }, () => 
     const made = await runCommand("sh", ["-euc", `cd "${folder}"\n${recipe()}`], { PATH: path });
     assert.equal(made.code, 0, made.stderr);
     password = readFileSync(join(folder, "admin.password"), "utf8");
-    for (const site of SITES) ports.set(site, await freePorts());
+    for (const site of SITES) ports.set(site, await freePortsOfSite());
     for (const site of SITES) await settle(site);
   });
   after(async () => {
@@ -156,13 +156,7 @@ async function end(child: ChildProcess): Promise<number | string | null> {
   return child.exitCode ?? child.signalCode;
 }
 
-async function freePorts(): Promise<Ports> {
-  const servers = [1, 2, 3, 4].map(() => createServer().listen(0, "127.0.0.1"));
-  await Promise.all(servers.map((server) => once(server, "listening")));
-  const [edge = 0, grpc = 0, bytes = 0, admin = 0] = servers.map((server) => {
-    const address = server.address();
-    return typeof address === "object" && address !== null ? address.port : 0;
-  });
-  await Promise.all(servers.map((server) => once(server.close(), "close")));
+async function freePortsOfSite(): Promise<Ports> {
+  const [edge = 0, grpc = 0, bytes = 0, admin = 0] = await freePorts(4);
   return { edge, grpc, bytes, admin };
 }

@@ -1,8 +1,8 @@
 import { type ChildProcess, execFile, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { canBind } from "./free-ports.ts";
 
 const root = resolve(import.meta.dirname, "../../..");
 const entry = join(root, "packages/meridian/src/main.ts");
@@ -180,12 +180,4 @@ async function freeBasePort(): Promise<number> {
     if (free.every(Boolean)) return base;
   }
   throw new Error("no free ports");
-}
-
-function canBind(port: number): Promise<boolean> {
-  return new Promise((done) => {
-    const server = createServer();
-    server.once("error", () => done(false));
-    server.listen({ host: "127.0.0.1", port }, () => server.close(() => done(true)));
-  });
 }

@@ -1,4 +1,4 @@
-import { ConfigError, createLogger, runService } from "@meridian/runtime";
+import { ConfigError, createLogger, explainListenError, runService } from "@meridian/runtime";
 import type { CommonOptions } from "../command-line.ts";
 import { CommandError } from "../exit-status.ts";
 import { loadSite } from "../process/load-site.ts";
@@ -32,7 +32,15 @@ function stopWithSupervisor(): void {
 /** What an operator has to mend (an address in use, wrong roles) ends with exit code 2, like a bad configuration. */
 function rethrow(error: unknown, source: string): never {
   if (error instanceof CommandError) throw new ConfigError(source, error.message.split("\n"), { cause: error });
-  if (error instanceof Error && error.message.startsWith("cannot listen on "))
-    throw new ConfigError(source, [error.message], { cause: error });
+  const problem = listenProblem(error);
+  if (problem !== undefined) throw new ConfigError(source, [problem], { cause: error });
   throw error;
+}
+
+/** What keeps an address from being listened on, in one line; undefined for any other error. */
+function listenProblem(error: unknown): string | undefined {
+  if (!(error instanceof Error)) return undefined;
+  if (error.message.startsWith("cannot listen on ")) return error.message;
+  const { syscall, address, port } = error as NodeJS.ErrnoException & { address?: string; port?: number };
+  return syscall === "listen" ? explainListenError(`${address}:${port}`, error) : undefined;
 }
