@@ -1,17 +1,12 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { DevProcess } from "./harness/dev-process.ts";
-import { makeImage, OciClient } from "./harness/oci-client.ts";
+import { makeImage, type OciClient } from "./harness/oci-client.ts";
 import { until } from "./harness/until.ts";
 
 describe("links that are cut, healed and slow", () => {
   let cluster: DevProcess;
-  const clients = new Map<string, OciClient>();
-  const at = (site: string): OciClient => {
-    const client = clients.get(site);
-    if (client === undefined) throw new Error(`no client for ${site}`);
-    return client;
-  };
+  const at = (site: string): OciClient => cluster.at(site);
   const meridian = async (...args: string[]): Promise<void> => {
     const result = await cluster.meridian(...args);
     assert.equal(result.code, 0, `${args.join(" ")}: ${result.stderr}`);
@@ -21,14 +16,8 @@ describe("links that are cut, healed and slow", () => {
 
   before(async () => {
     cluster = await DevProcess.start("--links");
-    for (const site of ["eu", "us", "ap"]) {
-      clients.set(site, new OciClient(cluster.gateway(site), { ca: cluster.ca, password: cluster.adminPassword }));
-    }
   });
-  after(async () => {
-    for (const client of clients.values()) client[Symbol.dispose]();
-    await cluster[Symbol.asyncDispose]();
-  });
+  after(() => cluster[Symbol.asyncDispose]());
 
   test("a site that was cut off streams a big blob from its holder as soon as the link heals; when that link is cut half-way, another holder goes on in the same answer", async () => {
     const image = makeImage(60_000_000);

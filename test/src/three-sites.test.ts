@@ -1,30 +1,19 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { DevProcess } from "./harness/dev-process.ts";
-import { makeImage, OciClient, type TestImage } from "./harness/oci-client.ts";
+import { makeImage, type OciClient, type TestImage } from "./harness/oci-client.ts";
 import { until } from "./harness/until.ts";
 
 describe("three sites in one process each, embedded log", () => {
   let cluster: DevProcess;
-  const clients = new Map<string, OciClient>();
-  const at = (site: string): OciClient => {
-    const client = clients.get(site);
-    if (client === undefined) throw new Error(`no client for ${site}`);
-    return client;
-  };
+  const at = (site: string): OciClient => cluster.at(site);
   let image: TestImage;
 
   before(async () => {
     cluster = await DevProcess.start();
-    for (const site of ["eu", "us", "ap"]) {
-      clients.set(site, new OciClient(cluster.gateway(site), { ca: cluster.ca, password: cluster.adminPassword }));
-    }
     image = makeImage(3_000_000, 200_000, 1_000);
   });
-  after(async () => {
-    for (const client of clients.values()) client[Symbol.dispose]();
-    await cluster[Symbol.asyncDispose]();
-  });
+  after(() => cluster[Symbol.asyncDispose]());
 
   test("what is pushed at eu is pulled at us and ap, by tag and by digest, at once", async () => {
     await at("eu").push("demo/app", "v1", image);

@@ -4,7 +4,7 @@ import { globSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { DevProcess } from "./harness/dev-process.ts";
-import { digestOf, makeImage, OciClient } from "./harness/oci-client.ts";
+import { digestOf, makeImage, type OciClient } from "./harness/oci-client.ts";
 import { OtlpReceiver } from "./harness/otlp-receiver.ts";
 import { needs } from "./harness/programs.ts";
 import { until } from "./harness/until.ts";
@@ -12,12 +12,7 @@ import { until } from "./harness/until.ts";
 describe("one pull is one trace, over gateway, blob node and link", { skip: needs("nats-server") }, () => {
   let receiver: OtlpReceiver;
   let cluster: DevProcess;
-  const open: OciClient[] = [];
-  const at = (site: string): OciClient => {
-    const client = new OciClient(cluster.gateway(site), { ca: cluster.ca, password: cluster.adminPassword });
-    open.push(client);
-    return client;
-  };
+  const at = (site: string): OciClient => cluster.at(site);
   const image = makeImage(300_000);
   const layer = image.layers[0] ?? Buffer.alloc(0);
 
@@ -26,7 +21,6 @@ describe("one pull is one trace, over gateway, blob node and link", { skip: need
     cluster = await DevProcess.start("--nats", "--otlp", receiver.url);
   });
   after(async () => {
-    for (const client of open) client[Symbol.dispose]();
     await cluster[Symbol.asyncDispose]();
     await receiver[Symbol.asyncDispose]();
   });

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { canBind } from "./free-ports.ts";
+import { OciClient } from "./oci-client.ts";
 
 const root = resolve(import.meta.dirname, "../../..");
 const entry = join(root, "packages/meridian/src/main.ts");
@@ -39,6 +40,7 @@ export class DevProcess implements AsyncDisposable {
   readonly basePort: number;
   #child: ChildProcess | undefined;
   #output = "";
+  readonly #clients = new Map<string, OciClient>();
 
   private constructor(home: string, basePort: number, args: readonly string[]) {
     this.home = home;
@@ -76,6 +78,15 @@ export class DevProcess implements AsyncDisposable {
 
   get adminPassword(): string {
     return readFileSync(join(this.home, "admin-password"), "utf8").trim();
+  }
+
+  /** The admin's client of a site's first gateway; the same one each time. */
+  at(site: string): OciClient {
+    const known = this.#clients.get(site);
+    if (known !== undefined) return known;
+    const client = new OciClient(this.gateway(site), { ca: this.ca, password: this.adminPassword });
+    this.#clients.set(site, client);
+    return client;
   }
 
   gateway(site: string): string {
@@ -148,6 +159,7 @@ export class DevProcess implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    for (const client of this.#clients.values()) client[Symbol.dispose]();
     await this.stop();
     if (process.env.MERIDIAN_KEEP === undefined) rmSync(this.home, { recursive: true, force: true, maxRetries: 5 });
   }
