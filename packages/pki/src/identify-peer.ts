@@ -21,17 +21,46 @@ export interface IdentifyPeerOptions {
 export function createIdentifyPeer(trustDomain: string, options: IdentifyPeerOptions = {}): IdentifyPeer {
   const clock = options.clock ?? createSystemClock();
   const bindSiteToIssuer = options.bindSiteToIssuer ?? true;
-  return (der) => {
+  const read = (der: Uint8Array): KnownPeer => {
     const certificate = parse(der);
-    const now = clock.now();
-    if (now > certificate.validToDate.getTime()) throw denied("has expired");
-    if (now < certificate.validFromDate.getTime()) throw denied("is not valid yet");
+    const from = certificate.validFromDate.getTime();
+    const to = certificate.validToDate.getTime();
+    requireInTime(clock.now(), from, to);
     if (certificate.ca) throw denied("is a certificate authority");
     const peer = identityIn(certificate);
     if (peer.trustDomain !== trustDomain) throw denied(`is of trust domain ${peer.trustDomain}, not ${trustDomain}`);
     if (bindSiteToIssuer && !isIssuedBySite(certificate, peer)) throw denied(`was not issued by site ${peer.site}`);
-    return peer;
+    return { peer, from, to };
   };
+  // Every call of a connection shows the same certificate: the whole of it is the key, so nothing else can match.
+  const known = new Map<string, KnownPeer>();
+  return (der) => {
+    const key = Buffer.from(der.buffer, der.byteOffset, der.byteLength).toString("latin1");
+    const before = known.get(key);
+    if (before !== undefined) {
+      requireInTime(clock.now(), before.from, before.to);
+      return before.peer;
+    }
+    const fresh = read(der);
+    if (known.size >= MAX_KNOWN) known.clear();
+    known.set(key, fresh);
+    return fresh.peer;
+  };
+}
+
+/** Certificates remembered: more than a cluster has processes. */
+const MAX_KNOWN = 1_000;
+
+interface KnownPeer {
+  readonly peer: PeerIdentity;
+  /** Validity, milliseconds since the Unix epoch. */
+  readonly from: number;
+  readonly to: number;
+}
+
+function requireInTime(now: number, from: number, to: number): void {
+  if (now > to) throw denied("has expired");
+  if (now < from) throw denied("is not valid yet");
 }
 
 function parse(der: Uint8Array): X509Certificate {

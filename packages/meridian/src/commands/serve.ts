@@ -22,11 +22,16 @@ export async function runServe(options: CommonOptions & { config: string; roles?
 
 /** The supervisor holds the other end of standard input: when it dies, however it dies, this process ends too. */
 function stopWithSupervisor(): void {
+  const onClose = (): void => void process.kill(process.pid, "SIGTERM");
+  // A process that stops lets go of it: it must neither keep the process alive nor count as a second signal.
+  const letGo = (): void => {
+    process.stdin.off("close", onClose);
+    process.stdin.destroy();
+  };
   process.stdin.resume();
-  process.stdin.once("close", () => process.kill(process.pid, "SIGTERM"));
-  // Only an ending supervisor closes it; meanwhile it must not keep a stopping process alive.
-  process.once("SIGTERM", () => process.stdin.destroy());
-  process.once("SIGINT", () => process.stdin.destroy());
+  process.stdin.once("close", onClose);
+  process.once("SIGTERM", letGo);
+  process.once("SIGINT", letGo);
 }
 
 /** What an operator has to mend (an address in use, wrong roles) ends with exit code 2, like a bad configuration. */

@@ -18,7 +18,8 @@ import { openLog } from "./open-log.ts";
 import { openAuth, openBlobNode, openCatalogOf, openGateway, openPolicyOf, openReplicator } from "./open-roles.ts";
 
 const HEALTH_TIMEOUT_MS = 2_000;
-const HEALTH_CACHE_MS = 500;
+/** Peers ask several times a second; the checks touch the disk. */
+const HEALTH_CACHE_MS = 1_000;
 
 /**
  * Puts one process together: what its roles share, then each role, then the listeners. Everything is closed in reverse
