@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { DevProcess } from "./harness/dev-process.ts";
 import { makeImage, type OciClient, type TestImage } from "./harness/oci-client.ts";
@@ -122,6 +124,11 @@ describe("three sites in one process each, embedded log", () => {
 
   test("everything is still there after a restart of the whole cluster, which is ready within 10 s", async () => {
     await cluster.stop();
+    for (const site of ["eu", "us", "ap"]) {
+      const log = readFileSync(join(cluster.home, "sites", site, "site.log"), "utf8");
+      assert.match(log, /"message":"ended"/, site);
+      assert.doesNotMatch(log, /told to end again/, `${site} was hurried`);
+    }
     const readyMs = await cluster.start();
     assert.ok(readyMs < 10_000, `ready after ${readyMs} ms`);
     for (const site of ["eu", "us", "ap"]) assert.equal((await at(site).pull("demo/app", "v1")).digest, image.digest);
