@@ -39,6 +39,8 @@ describe("the list of tags", () => {
 
   test("begins after last, which need not exist", async () => {
     assert.deepEqual(tagsOf(await admin().get("/tags/list?last=a-2&n=2")), ["b", "v1"]);
+    const long = "b".repeat(5_000);
+    assert.deepEqual(tagsOf(await admin().get(`/tags/list?last=${long}`)), names.slice(names.indexOf("b") + 1));
   });
 
   test("of n=0 is empty", async () => {

@@ -17,6 +17,8 @@ export interface PageQuery {
 
 /** A page is never longer than this, whatever the client asks for: `Link` leads on. */
 const MAX_PAGE = 10_000;
+/** Longer than any name, so what comes after a longer `last` comes after its beginning. */
+const MAX_LAST = 256;
 
 /** Reads `n` and `last` (OCI distribution-spec, "Listing Tags"). @throws Refusal 400 when `n` is no number. */
 export function parsePage(query: string): PageQuery {
@@ -24,7 +26,8 @@ export function parsePage(query: string): PageQuery {
   const n = parameters.get("n");
   if (n !== null && !/^\d{1,9}$/.test(n))
     throw new Refusal("UNSUPPORTED", "n is not a number of entries", { status: 400 });
-  return { n: n === null ? MAX_PAGE : Math.min(Number(n), MAX_PAGE), last: parameters.get("last") ?? undefined };
+  const last = parameters.get("last")?.slice(0, MAX_LAST);
+  return { n: n === null ? MAX_PAGE : Math.min(Number(n), MAX_PAGE), last };
 }
 
 /** The `Link` header to the next page (RFC 8288), path-absolute: clients refuse another host. */
