@@ -63,6 +63,9 @@ test("a view that was dropped and folded again is the same to the byte", async (
     await copy(from, tagRecord(`t${index % 9}`, `m${index % 3}`, now() - 50 + index), index + 1);
   }
   await catalog.commit([{ kind: "delete-tag", repository: REPOSITORY, tag: "t3", who: "alice" }]);
+  // A tag's history goes into the log after its commit was answered, and before what is committed next.
+  const last = manifestOf({ layers: ["shared"] });
+  await catalog.commit([{ kind: "manifest", repository: REPOSITORY, digest: digestFor("last"), value: last }]);
   await until(() => catalog.foldedPosition("us")?.sequence === 30);
   const before = dump(view);
   await catalog.rebuild();
