@@ -124,7 +124,12 @@ export interface CatalogWriter {
 }
 
 /** What changed in the view, for schedulers and caches. Delivered after the fold's transaction committed. */
-export type CatalogEvent =
+export type CatalogEvent = CatalogChange & {
+  /** The sampled trace that wrote the digest's record (W3C traceparent), when the fold knows it: to be linked to. */
+  readonly traceparent?: string;
+};
+
+type CatalogChange =
   | {
       readonly kind: "tag";
       readonly repository: string;

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
-import type { EventLog } from "@meridian/eventlog";
+import type { EventLog, Incarnation } from "@meridian/eventlog";
 import { createMemoryStore, type OrderedStore } from "@meridian/keyvalue";
 import { createSystemClock } from "@meridian/runtime";
 import { recordV1 } from "@meridian/wire";
 import type { Catalog, Change } from "./catalog.ts";
 import { hlcTime } from "./hlc.ts";
-import { registerName, subjectOf, tagKey } from "./keys.ts";
+import { linkKey, registerName, subjectOf, tagKey } from "./keys.ts";
 import { encodeRecord } from "./merge.ts";
 import { createRecordingLogger, digestFor, manifestOf } from "./simulated-site.ts";
 import { openTestSite, until } from "./test-site.ts";
@@ -37,11 +37,16 @@ function tagRecord(name: string, manifest: string, ms: number, site = "us"): rec
 }
 
 /** Appends a record to the copy of a peer's log, as it stood at `sequence` there. */
-function copy(log: EventLog, record: recordV1.Record, sequence: number, incarnation = { created: 7n, id: "us-1" }) {
+function copy(
+  log: EventLog,
+  record: recordV1.Record,
+  sequence: number,
+  { incarnation = { created: 7n, id: "us-1" }, traceparent }: { incarnation?: Incarnation; traceparent?: string } = {},
+) {
   const name = registerName(record.key);
   assert.ok(name !== undefined);
   const subject = subjectOf("us", name);
-  return log.append({ subject, payload: encodeRecord(record), origin: { incarnation, sequence } });
+  return log.append({ subject, payload: encodeRecord(record), origin: { incarnation, sequence }, traceparent });
 }
 
 const dump = (store: OrderedStore): string[] =>
@@ -72,6 +77,29 @@ test("a view that was dropped and folded again is the same to the byte", async (
   await until(() => catalog.ready && catalog.foldedPosition("us")?.sequence === 30);
   assert.deepEqual(dump(view), before);
   assert.ok(before.length > 50);
+});
+
+test("events name the trace that wrote a record, where the entry carries one", async () => {
+  await using site = await openTestSite();
+  const catalog = await site.open({ view: createMemoryStore() });
+  const traces = new Map<string, string | undefined>();
+  using _events = catalog.subscribe((events) => {
+    for (const event of events) if (event.kind === "link") traces.set(event.digest, event.traceparent);
+  });
+  const link = (blob: string): recordV1.Record => {
+    const hlc = { time: hlcTime(Date.now() - 5), site: "us", writer: "w" };
+    const value = create(recordV1.LinkValueSchema, { size: 10n });
+    const put = create(recordV1.PutSchema, { hlc, value: { case: "link", value } });
+    return create(recordV1.RecordSchema, { format: 1, key: linkKey(REPOSITORY, digestFor(blob)), put });
+  };
+  const from = await site.logs.open("FROM_us");
+  const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+  await copy(from, link("traced"), 1, { traceparent });
+  await copy(from, link("plain"), 2);
+  await catalog.lookForStreams();
+  await until(() => traces.size === 2);
+  assert.equal(traces.get(digestFor("traced")), traceparent);
+  assert.equal(traces.get(digestFor("plain")), undefined);
 });
 
 test("the fold goes on where it stopped, and knows the streams that appear later", async () => {
@@ -107,7 +135,7 @@ test("a copy that was dropped for a new incarnation is read from its start, on t
   const lost = catalog.version();
   await site.logs.drop("FROM_us");
   const next = await site.logs.open("FROM_us", { incarnation: { created: 8n, id: "us-2" } });
-  await copy(next, tagRecord("b", "m2", Date.now() - 5), 2, { created: 8n, id: "us-2" });
+  await copy(next, tagRecord("b", "m2", Date.now() - 5), 2, { incarnation: { created: 8n, id: "us-2" } });
   await until(() => named(catalog, "b") === digestFor("m2"));
   assert.equal(named(catalog, "a"), digestFor("m1"));
   assert.deepEqual(catalog.foldedPosition("us"), { incarnation: "us-2", sequence: 2 });

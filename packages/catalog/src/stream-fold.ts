@@ -173,12 +173,13 @@ export class StreamFold {
 
   #decode(entries: readonly LogEntry[]): IncomingRecord[] {
     const records: IncomingRecord[] = [];
-    for (const { subject, payload, sequence, origin } of entries) {
+    for (const { subject, payload, sequence, origin, traceparent } of entries) {
       if (!isFolded(subject)) {
         continue;
       }
       try {
-        records.push({ record: decodeRecord(payload), sequence, originSequence: origin?.sequence ?? sequence });
+        const originSequence = origin?.sequence ?? sequence;
+        records.push({ record: decodeRecord(payload), sequence, originSequence, traceparent });
       } catch (error) {
         if (!isContentError(error, "invalid")) {
           throw error;

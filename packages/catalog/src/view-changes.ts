@@ -17,8 +17,10 @@ export interface ViewChanges {
   readonly digests: Set<string>;
   readonly holders: Set<string>;
   readonly conflicts: TagConflict[];
+  /** By digest: the trace that wrote its record. Only of sampled ones. */
+  readonly traces: Map<string, string>;
 }
 
 export function noChanges(): ViewChanges {
-  return { events: [], tags: new Set(), digests: new Set(), holders: new Set(), conflicts: [] };
+  return { events: [], tags: new Set(), digests: new Set(), holders: new Set(), conflicts: [], traces: new Map() };
 }

@@ -32,10 +32,14 @@ export class ViewUpdate {
 
   /**
    * Merges a record. `ownSequence` is its place in this site's own log; absent for a record of another origin.
+   * `traceparent` is the sampled trace that wrote it.
    * A kind that this version does not know, and the history, change nothing.
    * @throws ContentError `invalid` for a record with a malformed key or value.
    */
-  apply(incoming: recordV1.Record, { ownSequence, origin }: { ownSequence?: number; origin: string }): void {
+  apply(
+    incoming: recordV1.Record,
+    { ownSequence, origin, traceparent }: { ownSequence?: number; origin: string; traceparent?: string },
+  ): void {
     const name = registerName(incoming.key);
     const key = name === undefined ? undefined : viewKey(name);
     if (name === undefined || key === undefined) {
@@ -60,6 +64,10 @@ export class ViewUpdate {
       return;
     }
     this.#change({ name, before, after, write, origin: after.put?.hlc?.site ?? origin });
+    const digest = name.kind === "link" || name.kind === "manifest" ? name.parts[1] : undefined;
+    if (traceparent !== undefined && digest !== undefined) {
+      this.changes.traces.set(digest, traceparent);
+    }
     this.#count(name, Number(live) - Number(row?.live ?? false));
   }
 

@@ -23,6 +23,8 @@ export interface IncomingRecord {
   readonly sequence: number;
   /** In the log of the stream's origin. */
   readonly originSequence: number;
+  /** The sampled trace that wrote it. */
+  readonly traceparent?: string;
 }
 
 const ZEROED_AT_ONCE = 2_000;
@@ -176,9 +178,9 @@ export class View implements Disposable {
     return true;
   }
 
-  #apply(update: ViewUpdate, { own, site }: StreamOrigin, { record, sequence }: IncomingRecord): void {
+  #apply(update: ViewUpdate, { own, site }: StreamOrigin, { record, sequence, traceparent }: IncomingRecord): void {
     try {
-      update.apply(record, own ? { ownSequence: sequence, origin: site } : { origin: site });
+      update.apply(record, { origin: site, traceparent, ...(own && { ownSequence: sequence }) });
     } catch (error) {
       if (!isContentError(error, "invalid")) {
         throw error;
@@ -207,9 +209,11 @@ export class View implements Disposable {
     if (changes.events.length === 0) {
       return;
     }
+    const events =
+      changes.traces.size === 0 ? changes.events : changes.events.map((event) => tracedEvent(event, changes));
     for (const listener of [...this.#listeners]) {
       try {
-        listener(changes.events);
+        listener(events);
       } catch (error) {
         this.#options.log.error("a listener of the catalog failed", { error });
       }
@@ -303,4 +307,9 @@ export class View implements Disposable {
       start = `${last}\0`;
     }
   }
+}
+
+function tracedEvent(event: CatalogEvent, { traces }: ViewChanges): CatalogEvent {
+  const traceparent = event.digest === undefined ? undefined : traces.get(event.digest);
+  return traceparent === undefined ? event : { ...event, traceparent };
 }
