@@ -2,7 +2,7 @@ import { ContentError, type Digest, isContentError } from "@meridian/oci";
 import type { Clock, Timers } from "@meridian/runtime";
 import type { BlobInfo, BlobStore, ByteSink, ByteSpan } from "@meridian/storage";
 import { failoverRead, HELD_BACK_BYTES } from "@meridian/transfer";
-import { trace } from "@opentelemetry/api";
+import { type SpanContext, TraceFlags, trace } from "@opentelemetry/api";
 import { FetchPartial } from "./fetch-partial.ts";
 import type { FetchTicket } from "./fetch-scheduler.ts";
 import type { Holders } from "./holders.ts";
@@ -62,6 +62,7 @@ export class BlobFetch {
   #fetched = false;
   #state: FetchView["state"] = "running";
   #error: unknown;
+  #span: SpanContext | undefined;
 
   constructor(digest: Digest, holders: readonly string[], ticket: FetchTicket, deps: BlobFetchDeps) {
     this.digest = digest;
@@ -118,6 +119,12 @@ export class BlobFetch {
     for (const holder of holders) if (!this.#holders.includes(holder)) this.#holders.push(holder);
   }
 
+  /** Lets the active span of somebody else who waits for it lead to this fetch's own, when both are sampled. */
+  linkWaiter(): void {
+    const span = this.#span;
+    if (span !== undefined && span.traceFlags & TraceFlags.SAMPLED) trace.getActiveSpan()?.addLink({ context: span });
+  }
+
   /** Somebody waits for it now. */
   promote(): void {
     this.#ticket.promote();
@@ -143,6 +150,7 @@ export class BlobFetch {
 
   #run(): Promise<BlobInfo> {
     return tracer.startActiveSpan("replicate.blob", async (span) => {
+      this.#span = span.spanContext();
       try {
         return await this.#runTraced();
       } finally {

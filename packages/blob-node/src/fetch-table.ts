@@ -39,6 +39,7 @@ export class FetchTable implements AsyncDisposable {
     const running = this.#running.get(digest);
     if (running !== undefined) {
       running.addHolders(request.holders);
+      running.linkWaiter();
       if (request.class === "pull") running.promote();
       return { fetch: running, started: false };
     }

@@ -10,14 +10,17 @@ import {
   type SiteMonitor,
 } from "@meridian/cluster";
 import { type Digest, isContentError } from "@meridian/oci";
-import type { Clock, Logger, Timers } from "@meridian/runtime";
+import { type Clock, contextFromTraceparent, type Logger, type Timers, withSpan } from "@meridian/runtime";
 import { blobV1 } from "@meridian/wire";
+import { type Link, ROOT_CONTEXT, trace } from "@opentelemetry/api";
 import type { ReplicatorConfig } from "./config.ts";
 import type { PresencePublisher } from "./presence-publisher.ts";
 import type { ReplicatorTelemetry } from "./telemetry.ts";
 import { isVisible } from "./visible-blobs.ts";
 import { BlobRank, type WantedBlob } from "./wanted-blob.ts";
 import type { WantedBlobs } from "./wanted-blobs.ts";
+
+const tracer = trace.getTracer("@meridian/replicator");
 
 /** A node that did not answer is left out for this long, in milliseconds. */
 const AVOIDED_MS = 5_000;
@@ -145,7 +148,10 @@ export class BlobFetcher implements AsyncDisposable {
     }
     const running = { digest: blob.digest, size: blob.size, node: nodeName(node), from };
     this.#running.set(blob.digest, running);
-    const ending = this.#fetch(blob, node, ordered).finally(() => {
+    const fetching = withSpan(tracer, "replicate.fetch", { parent: ROOT_CONTEXT, links: pushOf(blob) }, () =>
+      this.#fetch(blob, node, ordered),
+    );
+    const ending = fetching.finally(() => {
       this.#running.delete(blob.digest);
       this.#ending.delete(ending);
       this.wake();
@@ -204,4 +210,10 @@ export class BlobFetcher implements AsyncDisposable {
       log.warn("a blob node of this site does not answer", { node: nodeName(node), error });
     }
   }
+}
+
+/** The trace of the push: fetching is work of its own that the push led to, often long after it was answered. */
+function pushOf({ traceparent }: WantedBlob): Link[] {
+  const context = trace.getSpanContext(contextFromTraceparent(traceparent));
+  return context === undefined ? [] : [{ context }];
 }

@@ -119,16 +119,16 @@ export class BlobTracker implements AsyncDisposable {
     const { catalog, wanted, site } = this.#options;
     switch (event.kind) {
       case "tag":
-        if (event.digest !== undefined) this.#considerAll(event.repository, event.digest);
+        if (event.digest !== undefined) this.#considerAll(event.repository, event.digest, event.traceparent);
         return;
       case "manifest":
-        if (event.visible) this.#considerAll(event.repository, event.digest);
+        if (event.visible) this.#considerAll(event.repository, event.digest, event.traceparent);
         return;
       case "link": {
         if (!event.visible) return;
         const isManifest = catalog.manifest(event.repository, event.digest) !== undefined;
         const rank = isManifest ? BlobRank.manifest : BlobRank.layer;
-        this.#consider(event.repository, { digest: event.digest, size: event.size, rank });
+        this.#consider(event.repository, { digest: event.digest, size: event.size, rank }, event.traceparent);
         return;
       }
       case "holder": {
@@ -176,14 +176,15 @@ export class BlobTracker implements AsyncDisposable {
     if (size !== undefined) this.#consider(repository, { digest, size, rank: BlobRank.layer });
   }
 
-  #considerAll(repository: string, manifest: Digest): void {
-    for (const blob of blobsOfManifest(this.#options.catalog, repository, manifest)) this.#consider(repository, blob);
+  #considerAll(repository: string, manifest: Digest, traceparent?: string): void {
+    for (const blob of blobsOfManifest(this.#options.catalog, repository, manifest))
+      this.#consider(repository, blob, traceparent);
   }
 
-  #consider(repository: string, blob: VisibleBlob): void {
+  #consider(repository: string, blob: VisibleBlob, traceparent?: string): void {
     const { catalog, wanted, references, site } = this.#options;
     const here = catalog.holders(blob.digest).some((node) => node.startsWith(`${site}/`));
-    if (!here) wanted.want(repository, blob);
+    if (!here) wanted.want(repository, blob, traceparent);
     else if (blob.rank === BlobRank.manifest) references.arrived(repository, blob.digest);
   }
 

@@ -10,6 +10,8 @@ export interface WantedBlob {
   /** Bytes; 0 while unknown. */
   size: number;
   rank: BlobRank;
+  /** The sampled trace of the push that made it visible, when that is known. */
+  traceparent?: string;
   /** Where it is visible. */
   readonly repositories: Set<string>;
   /**

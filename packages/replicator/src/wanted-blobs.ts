@@ -35,13 +35,18 @@ export class WantedBlobs {
   }
 
   /** Wants a blob for a repository; one that is wanted already keeps its state and the better of both ranks. */
-  want(repository: string, { digest, size, rank }: { digest: Digest; size: number; rank: BlobRank }): WantedBlob {
+  want(
+    repository: string,
+    { digest, size, rank }: { digest: Digest; size: number; rank: BlobRank },
+    traceparent?: string,
+  ): WantedBlob {
     const known = this.#blobs.get(digest);
     if (known === undefined) {
       const made: WantedBlob = {
         digest,
         size,
         rank,
+        traceparent,
         repositories: new Set([repository]),
         state: "ready",
         failures: 0,
@@ -52,6 +57,7 @@ export class WantedBlobs {
       return made;
     }
     known.repositories.add(repository);
+    known.traceparent ??= traceparent;
     const rankNow = Math.min(known.rank, rank) as BlobRank;
     const knownSize = known.size === 0 ? size : known.size;
     if (rankNow !== known.rank || knownSize !== known.size) {
