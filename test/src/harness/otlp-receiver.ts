@@ -8,6 +8,19 @@ export interface ReceivedSpan {
   readonly name: string;
   readonly site: string;
   readonly service: string;
+  /** Spans of other traces that it says led to it, or that it waited for. */
+  readonly links: ReadonlyArray<SpanName>;
+}
+
+interface SpanName {
+  readonly traceId: string;
+  readonly spanId: string;
+}
+
+interface OtlpSpan extends SpanName {
+  readonly parentSpanId?: string;
+  readonly name: string;
+  readonly links?: readonly SpanName[];
 }
 
 interface OtlpBody {
@@ -16,7 +29,7 @@ interface OtlpBody {
       readonly attributes: ReadonlyArray<{ readonly key: string; readonly value: { readonly stringValue?: string } }>;
     };
     readonly scopeSpans: ReadonlyArray<{
-      readonly spans: ReadonlyArray<{ traceId: string; spanId: string; parentSpanId?: string; name: string }>;
+      readonly spans: readonly OtlpSpan[];
     }>;
   }>;
 }
@@ -44,12 +57,17 @@ export class OtlpReceiver implements AsyncDisposable {
     return `http://127.0.0.1:${address.port}`;
   }
 
+  trace(traceId: string): ReceivedSpan[] {
+    return this.spans.filter((span) => span.traceId === traceId);
+  }
+
   /** The spans of one trace as indented lines, children below their parents: "name [site service]". */
   tree(traceId: string): string[] {
-    const own = this.spans.filter((span) => span.traceId === traceId);
+    const own = this.trace(traceId);
     const lines: string[] = [];
     const show = (span: ReceivedSpan, depth: number): void => {
-      lines.push(`${"  ".repeat(depth)}${span.name} [${span.site} ${span.service}]`);
+      const linked = span.links.map((link) => ` ~ ${link.traceId.slice(0, 8)}`).join("");
+      lines.push(`${"  ".repeat(depth)}${span.name} [${span.site} ${span.service}]${linked}`);
       for (const child of own) if (child.parentSpanId === span.spanId) show(child, depth + 1);
     };
     for (const span of own) if (!own.some((other) => other.spanId === span.parentSpanId)) show(span, 0);
@@ -73,9 +91,9 @@ export class OtlpReceiver implements AsyncDisposable {
       const attribute = (key: string): string =>
         resource.attributes.find((one) => one.key === key)?.value.stringValue ?? "";
       for (const span of scopeSpans.flatMap((scope) => scope.spans)) {
-        const { traceId, spanId, parentSpanId = "", name } = span;
+        const { traceId, spanId, parentSpanId = "", name, links = [] } = span;
         this.spans.push({
-          ...{ traceId, spanId, parentSpanId, name },
+          ...{ traceId, spanId, parentSpanId, name, links },
           site: attribute("meridian.site"),
           service: attribute("service.name"),
         });
