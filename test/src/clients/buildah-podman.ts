@@ -5,7 +5,7 @@ import { describe, test } from "node:test";
 import { writeMultiArchLayout } from "../harness/image-layout.ts";
 import { needs } from "../harness/programs.ts";
 import { until } from "../harness/until.ts";
-import { type Lab, registry, SITES } from "./lab.ts";
+import { type Lab, needsRoot, registry, SITES } from "./lab.ts";
 
 const BUILT = "buildah/app";
 const LAYERS = 4;
@@ -19,7 +19,7 @@ export function buildahAndPodmanTests(lab: () => Lab): void {
   const files = Array.from({ length: LAYERS }, () => randomBytes(50_000));
   let built = "";
 
-  describe("buildah", { skip: needs("buildah") }, () => {
+  describe("buildah", { skip: needs("buildah") || needsRoot() }, () => {
     test("says its version", async (t) => t.diagnostic(await buildah("--version")));
 
     test("login at each site, and not with a wrong password", async () => {
@@ -72,7 +72,7 @@ export function buildahAndPodmanTests(lab: () => Lab): void {
     });
   });
 
-  describe("podman", { skip: needs("podman", "buildah") }, () => {
+  describe("podman", { skip: needs("podman", "buildah") || needsRoot() }, () => {
     test("says its version", async (t) => t.diagnostic(await podman("--version")));
 
     test("login at each site, and not with a wrong password", async () => {
@@ -116,6 +116,16 @@ export function buildahAndPodmanTests(lab: () => Lab): void {
     test("manifest inspect shows an index of another site", async () => {
       const raw = await podman("manifest", "inspect", `${at("us")}/buildah/list:v1`);
       assert.equal(JSON.parse(raw).manifests.length, 2);
+    });
+
+    test("with sites as mirrors of one name, goes on to the next while the first is down", async () => {
+      const config = lab().tools.path("mirrors.conf");
+      const mirrors = ["127.0.0.1:1", at("us")].map((location) => `[[registry.mirror]]\nlocation = "${location}"\n`);
+      writeFileSync(config, `[[registry]]\nlocation = "registry.example.com"\n${mirrors.join("")}`);
+      await podman("rmi", "--all", "--force");
+      const name = `registry.example.com/${BUILT}:v1`;
+      await lab().tools.ok("env", `CONTAINERS_REGISTRIES_CONF=${config}`, "podman", "pull", "--quiet", name);
+      assert.match(await podman("images", "--format", "{{.Repository}}:{{.Tag}}"), new RegExp(`^${name}$`, "m"));
     });
 
     test("logout: then what is private is refused", async () => {

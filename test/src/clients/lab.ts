@@ -13,3 +13,10 @@ export const SITES = ["eu", "us", "ap"] as const;
 export function registry({ cluster }: Lab, site: string): string {
   return new URL(cluster.gateway(site)).host;
 }
+
+/** For `{ skip }` of what a user without rights can do only with a set-up of the machine: subordinate ids, mounts. */
+export function needsRoot(): string | false {
+  if (process.getuid?.() === 0) return false;
+  if (process.env.MERIDIAN_REQUIRE === "all") throw new Error("needs root");
+  return "needs root";
+}
