@@ -7,6 +7,7 @@ import { keyProblem, requireKey } from "./key.ts";
 import { KeyValueError } from "./key-value-error.ts";
 import type { KeyRange, OrderedStore, OrderedTransaction } from "./ordered-store.ts";
 import { requireSynchronous } from "./synchronous.ts";
+import { enterVolatileFolder, leaveVolatileFolder } from "./volatile-folder.ts";
 
 /** Where an LMDB store is and what is expected in it. */
 export interface LmdbStoreOptions {
@@ -18,6 +19,11 @@ export interface LmdbStoreOptions {
   readonly upgrade?: (tx: OrderedTransaction, from: number) => void;
   /** Address space mapped at first, in bytes; it grows on demand. 1 GiB when absent. */
   readonly mapSizeBytes?: number;
+  /**
+   * The store holds nothing that cannot be made again: it is never synced while open, survives any death of the
+   * process, and is empty after the machine went down under it. `flushed` then has nothing to wait for. Default false.
+   */
+  readonly volatile?: boolean;
   readonly log?: Logger;
 }
 
@@ -46,12 +52,12 @@ const utf8Keys = {
  * @throws KeyValueError `open` when the folder cannot be used, `format` when the file is of another format.
  */
 export async function openLmdbStore(options: LmdbStoreOptions): Promise<OrderedStore> {
-  const { path, format = 1, upgrade, mapSizeBytes = 2 ** 30, log } = options;
-  const root = await openEnvironment(path, mapSizeBytes);
+  const { path, format = 1, upgrade, mapSizeBytes = 2 ** 30, volatile = false, log } = options;
+  const root = await openEnvironment({ path, mapSize: mapSizeBytes, volatile, log });
   try {
     const entries = root.openDB<Buffer, string>("entries", { encoding: "binary", keyEncoder: utf8Keys } as object);
     const meta = root.openDB<Buffer, string>("meta", { encoding: "binary", keyEncoder: utf8Keys } as object);
-    const store = new LmdbStore({ path, root, entries, log });
+    const store = new LmdbStore({ path, root, entries, volatile, log });
     await adoptFormat({ path, format, upgrade, meta, entries: transactionOver(entries), root });
     return store;
   } catch (error) {
@@ -60,15 +66,23 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<OrderedS
   }
 }
 
-async function openEnvironment(path: string, mapSize: number): Promise<RootDatabase> {
+async function openEnvironment(parts: {
+  path: string;
+  mapSize: number;
+  volatile: boolean;
+  log: Logger | undefined;
+}): Promise<RootDatabase> {
+  const { path, mapSize, volatile, log } = parts;
   try {
     await mkdir(path, { recursive: true, mode: 0o700 });
+    if (volatile) await enterVolatileFolder(path, log);
     return open({
       path,
       noSubdir: false,
       maxDbs: 2,
       mapSize,
-      overlappingSync: true,
+      overlappingSync: !volatile,
+      noSync: volatile,
       // With batches by event turn, a failed commit also rejects a promise that nobody holds and so ends the process.
       eventTurnBatching: false,
     });
@@ -82,13 +96,21 @@ class LmdbStore implements OrderedStore {
   readonly #path: string;
   readonly #root: RootDatabase;
   readonly #entries: Database<Buffer, string>;
+  readonly #volatile: boolean;
   readonly #log: Logger | undefined;
   #running: Promise<void> | undefined;
   #following: Promise<void> | undefined;
   #commitFailed = false;
   #closed: Promise<void> | undefined;
 
-  constructor(parts: { path: string; root: RootDatabase; entries: Database<Buffer, string>; log: Logger | undefined }) {
+  constructor(parts: {
+    path: string;
+    root: RootDatabase;
+    entries: Database<Buffer, string>;
+    volatile: boolean;
+    log: Logger | undefined;
+  }) {
+    this.#volatile = parts.volatile;
     this.#path = parts.path;
     this.#root = parts.root;
     this.#entries = parts.entries;
@@ -131,6 +153,7 @@ class LmdbStore implements OrderedStore {
    */
   flushed(): Promise<void> {
     this.#open();
+    if (this.#volatile) return Promise.resolve();
     if (this.#running === undefined) return this.#startSync();
     // The one that runs may have begun before the caller's commit; all who come now share the next.
     this.#following ??= this.#running
@@ -173,7 +196,9 @@ class LmdbStore implements OrderedStore {
       this.#log?.warn("left the store open: its disk takes no writes", { path: this.#path });
       return;
     }
+    if (this.#volatile) await syncEnvironment(this.#root);
     await this.#root.close();
+    if (this.#volatile) await leaveVolatileFolder(this.#path);
   }
 
   async #canCommit(): Promise<boolean> {

@@ -81,7 +81,7 @@ export async function openAuth(base: Foundation, policy: Policy, stack: AsyncDis
 export async function openCatalogOf(base: Foundation, logs: EventLogs, stack: AsyncDisposableStack): Promise<Catalog> {
   const { clock, log } = base;
   const { topology, roles, folder } = base.identity;
-  const view = stack.use(await openLmdbStore({ path: folder("view"), log }));
+  const view = stack.use(await openLmdbStore({ path: folder("view"), volatile: true, log }));
   const outbox = stack.use(await openLmdbStore({ path: folder("outbox"), log }));
   const catalog = stack.use(
     await openCatalog({
