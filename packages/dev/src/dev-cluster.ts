@@ -1,5 +1,6 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { env } from "node:process";
 import { ensureDevPki } from "@meridian/pki";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 import { startCommandServer } from "./command-server.ts";
@@ -164,6 +165,6 @@ function childCommand(
   return {
     executable: serve.executable,
     args: [...serve.args, "serve", "--config", process.configFile],
-    env: { NODE_COMPILE_CACHE: join(plan.options.home, "compile-cache") },
+    env: { NODE_COMPILE_CACHE: env.NODE_COMPILE_CACHE ?? join(plan.options.home, "compile-cache") },
   };
 }

@@ -1,9 +1,7 @@
-export { type DevCommand, devCommandSchema } from "./command-server.ts";
+export { devCommandSchema } from "./command-server.ts";
+export { type DevCommand, type RunFile, type RunLink, type RunSite, readRunFile, sendCommand } from "./control.ts";
 export { type DevCluster, startDevCluster } from "./dev-cluster.ts";
-export { startFaultHooks } from "./fault-hooks.ts";
 export { AlreadyRunningError } from "./leftovers.ts";
 export { createLinkFabric, type LinkFabric, splitPair } from "./link-fabric.ts";
 export { bracketed, type DevOptions, edgeOrigin, type Plan, PortTakenError } from "./plan.ts";
 export { DEV_CLUSTER } from "./process-config.ts";
-export { type RunFile, type RunLink, type RunSite, readRunFile } from "./run-file.ts";
-export { sendCommand } from "./unix-socket.ts";

@@ -1,7 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { hashPassword } from "@meridian/auth";
 import { parse, stringify } from "yaml";
 
 /** What the processes of one site keep to themselves. */
@@ -41,6 +40,8 @@ export async function ensureAdminPassword(home: string): Promise<AdminPassword> 
   }
   if (!existsSync(hashPath)) {
     const password = readFileSync(path, "utf8").trim();
+    // Loaded on first start only: later starts need none of it.
+    const { hashPassword } = await import("@meridian/auth");
     writeFileSync(hashPath, `${await hashPassword(password)}\n`, { mode: 0o600 });
   }
   return { path, hash: readFileSync(hashPath, "utf8").trim() };

@@ -1,4 +1,6 @@
 import { Command, InvalidArgumentError, Option } from "commander";
+import { keepCompiledCode } from "./compiled-code.ts";
+import { homeFolder } from "./home-folder.ts";
 import { version } from "./version.ts";
 
 /** Options that every command has. */
@@ -20,7 +22,10 @@ export function createProgram(): Command {
     .description("A geo-replicated registry cluster for container images and every other OCI artifact.")
     .version(version)
     .showHelpAfterError("(--help lists the options)")
-    .exitOverride();
+    .exitOverride()
+    .hook("preAction", (_program, command) => {
+      keepCompiledCode(homeFolder(command.opts<CommonOptions>()), { makesHome: command.name() === "dev" });
+    });
   addDev(program);
   addServe(program);
   addStatus(program);

@@ -1,7 +1,7 @@
-import { type DevCommand, type RunFile, sendCommand } from "@meridian/dev";
+import { type DevCommand, type RunFile, sendCommand } from "@meridian/dev/control";
 import type { CommonOptions } from "../command-line.ts";
 import { failure, usageError } from "../exit-status.ts";
-import { runningCluster } from "../home-folder.ts";
+import { runningCluster } from "../running-cluster.ts";
 
 export async function siteFault(verb: "stop" | "kill" | "start", site: string, options: CommonOptions): Promise<void> {
   const run = await ask({ command: `site-${verb}`, site }, options);

@@ -4,7 +4,8 @@ import { keepLogin } from "../client/credentials.ts";
 import { createRegistryClient, describeError, originOf } from "../client/registry-client.ts";
 import type { ServerOptions } from "../command-line.ts";
 import { failure } from "../exit-status.ts";
-import { homeFolder, runningCluster } from "../home-folder.ts";
+import { homeFolder } from "../home-folder.ts";
+import { runningCluster } from "../running-cluster.ts";
 import { readPassword } from "./password.ts";
 
 export async function runLogin(

@@ -1,7 +1,7 @@
 import { describeError, openRegistry } from "../client/registry-client.ts";
 import type { ServerOptions } from "../command-line.ts";
 import { CommandError, ExitCode, failure } from "../exit-status.ts";
-import { runningCluster } from "../home-folder.ts";
+import { runningCluster } from "../running-cluster.ts";
 import { formatTable } from "./table.ts";
 
 /** What one gateway says of itself and of the others. */

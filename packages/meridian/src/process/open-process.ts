@@ -1,5 +1,4 @@
 import { nodeName, Role } from "@meridian/cluster";
-import { startFaultHooks } from "@meridian/dev";
 import {
   createHealth,
   type HealthReport,
@@ -20,6 +19,7 @@ import { openAuth, openBlobNode, openCatalogOf, openGateway, openPolicyOf, openR
 const HEALTH_TIMEOUT_MS = 2_000;
 /** Peers ask several times a second; the checks touch the disk. */
 const HEALTH_CACHE_MS = 1_000;
+const FAILED_HEALTH_CACHE_MS = 100;
 
 /**
  * Puts one process together: what its roles share, then each role, then the listeners. Everything is closed in reverse
@@ -52,6 +52,7 @@ export async function openProcess(
     },
   });
   if (config.faults && config.faultSocket !== undefined) {
+    const { startFaultHooks } = await import("@meridian/dev/control");
     stack.use(await startFaultHooks({ socket: config.faultSocket, clock: base.clock }));
   }
   const health = createHealth({
@@ -59,6 +60,7 @@ export async function openProcess(
     timers,
     timeoutMs: HEALTH_TIMEOUT_MS,
     cacheMs: HEALTH_CACHE_MS,
+    failedCacheMs: FAILED_HEALTH_CACHE_MS,
   });
   const { adminHost, adminPort, host, grpcPort } = config.listen;
   stack.use(
