@@ -63,6 +63,23 @@ describe("createHealth", () => {
     await health.report();
     assert.equal(runs, 2);
   });
+
+  it("gives a report of a failure again for a shorter while", async () => {
+    const { timers, clock, advance } = createManualTime(0);
+    let works = false;
+    const check = { name: "log", check: async () => (works ? undefined : Promise.reject(new Error("not yet"))) };
+    const cached = { cacheMs: 100, failedCacheMs: 10 };
+    const health = createHealth({ checks: () => [check], timers, clock, timeoutMs: 500, ...cached });
+    assert.equal((await health.report()).ready, false);
+    works = true;
+    await advance(9);
+    assert.equal((await health.report()).ready, false);
+    await advance(1);
+    assert.equal((await health.report()).ready, true);
+    works = false;
+    await advance(99);
+    assert.equal((await health.report()).ready, true);
+  });
 });
 
 describe("startAdminServer", () => {
