@@ -186,10 +186,19 @@ export class BlobFetch {
       }
     } catch (error) {
       await partial.leave(error);
-      throw error;
+      throw this.#explained(error);
     } finally {
       this.#partial = undefined;
     }
+  }
+
+  /** When a holder was found to lie, who asks must not turn to it because the others cannot be reached. */
+  #explained(error: unknown): unknown {
+    const lied = this.#holders.some((node) => this.#deps.quarantine.has(node, this.digest));
+    if (!lied || !isContentError(error, "unavailable") || this.#stop.signal.aborted) return error;
+    return new ContentError("digest-mismatch", `a holder sent wrong bytes, and no other is left: ${error.message}`, {
+      cause: error,
+    });
   }
 
   /** Undefined when the bytes were wrong and are gone: to be tried again. */

@@ -257,7 +257,8 @@ describe("a holder that sends wrong bytes", () => {
     assert.deepEqual(us.logged[0], "replica sent wrong bytes and is quarantined eu/blob-node");
     const link = await cluster.link("us", "eu");
     const crossed = link.bytes;
-    await assert.rejects(pull(us.remote, { holders }), { kind: "unavailable" });
+    // Not merely unavailable: whoever asks must not go to the liar itself.
+    await assert.rejects(pull(us.remote, { holders }), { kind: "digest-mismatch" });
     assert.equal(link.bytes, crossed);
   });
 

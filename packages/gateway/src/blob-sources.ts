@@ -15,8 +15,10 @@ import type { Clock, Logger, Timers } from "@meridian/runtime";
 import type { ByteSink, ByteSpan } from "@meridian/storage";
 import { failoverRead, type NodeBytes, type OpenSpan, type ServedBlob } from "@meridian/transfer";
 import { trace } from "@opentelemetry/api";
+import { checkWhole } from "./check-whole.ts";
 import type { Lookup } from "./lookup.ts";
 import { step } from "./tracing.ts";
+import { WrongCopies } from "./wrong-copies.ts";
 
 /** A blob that the catalog shows, wherever its bytes are. */
 export interface VisibleBlob {
@@ -33,7 +35,11 @@ export interface OpenedBlob extends AsyncDisposable {
   readonly route: "local" | "stream";
   /** The whole content when it is in memory anyway. */
   readonly bytes?: Uint8Array;
-  /** Sends a span; a source that dies or stalls is replaced at the offset that was reached. */
+  /**
+   * Sends a span; a source that dies or stalls is replaced at the offset that was reached. A whole blob that another
+   * site sends is hashed on the way and its last piece held back; this site's nodes check what they fetch themselves.
+   * @throws ContentError `unavailable` when no source is left, or the bytes were wrong.
+   */
   send(span: ByteSpan, sink: ByteSink, signal: AbortSignal): Promise<void>;
 }
 
@@ -56,6 +62,8 @@ export interface BlobSources {
    * @throws ContentError `unavailable` when no holder can be reached within the time that a passing state is waited out.
    */
   open(repository: string, blob: VisibleBlob, span: OpenSpan, signal: AbortSignal): Promise<OpenedBlob>;
+  /** The node's copy was found to be wrong: it is not asked for it for a while. */
+  distrust(node: string, digest: Digest): void;
 }
 
 /** What {@link createBlobSources} needs. */
@@ -81,10 +89,19 @@ const FETCHING_OPEN_MS = 10_000;
 const ATTEMPTS_PER_SOURCE = 8;
 const ROUND_PAUSE_MS = 200;
 
-export function createBlobSources(options: BlobSourcesOptions): BlobSources {
+interface SourceParts extends BlobSourcesOptions {
+  readonly wrong: WrongCopies;
+}
+
+export function createBlobSources(given: BlobSourcesOptions): BlobSources {
+  const options: SourceParts = { ...given, wrong: new WrongCopies(given.clock) };
   const order = (blob: VisibleBlob): SourceOrder => orderSources(blob, options);
   return {
     order,
+    distrust(node, digest) {
+      options.wrong.add(node, digest);
+      options.log.error("replica sent wrong bytes and is quarantined", { digest, sources: [node] });
+    },
     reachable: (blob) => order(blob).candidates.some(({ excluded, state }) => !excluded && state !== "down"),
     async open(repository, blob, span, signal) {
       const opening = new Opening(blob, span, signal, options);
@@ -96,7 +113,7 @@ export function createBlobSources(options: BlobSourcesOptions): BlobSources {
 
 function orderSources(
   blob: VisibleBlob,
-  { topology, peers, monitor, catalog, copies }: BlobSourcesOptions,
+  { topology, peers, monitor, catalog, copies, wrong }: SourceParts,
 ): SourceOrder {
   const known = catalog.holders(blob.digest);
   const writers = peers.processes("blob-node", blob.site).map(nodeName);
@@ -107,7 +124,8 @@ function orderSources(
   const { ordered, candidates } = orderHolders({ holders, monitor, topology });
   const isOwn = (node: string): boolean => siteOf(node) === topology.site;
   const own = rankNodes(blob.digest, peers.processes("blob-node", topology.site).map(nodeName));
-  const sources = [...new Set([...ordered.filter(isOwn), ...own, ...ordered])];
+  const every = new Set([...ordered.filter(isOwn), ...own, ...ordered]);
+  const sources = [...every].filter((node) => !wrong.has(node, blob.digest));
   return { sources, holders: ordered, candidates };
 }
 
@@ -125,10 +143,10 @@ class Opening {
   readonly #blob: VisibleBlob;
   readonly #span: OpenSpan;
   readonly #signal: AbortSignal;
-  readonly #options: BlobSourcesOptions;
+  readonly #options: SourceParts;
   #lastError: ContentError | undefined;
 
-  constructor(blob: VisibleBlob, span: OpenSpan, signal: AbortSignal, options: BlobSourcesOptions) {
+  constructor(blob: VisibleBlob, span: OpenSpan, signal: AbortSignal, options: SourceParts) {
     this.#blob = blob;
     this.#span = span;
     this.#signal = signal;
@@ -154,6 +172,8 @@ class Opening {
     const traced = { traced: trace.getActiveSpan()?.isRecording() ?? false };
     const { sources, holders } = step(traced, "route.select", () => orderSources(this.#blob, this.#options));
     for (const source of sources) {
+      // Its own node asked the holders and found their bytes wrong.
+      if (this.#lastError?.kind === "digest-mismatch" && this.#isFar(source)) continue;
       try {
         const open = () => openAt(source, this.#blob, this.#span, holders, this.#signal, this.#options);
         const blob = await step(traced, "blob.open", open);
@@ -167,6 +187,10 @@ class Opening {
       }
     }
     return undefined;
+  }
+
+  #isFar(source: string): boolean {
+    return siteOf(source) !== this.#options.topology.site;
   }
 
   /** A node that is being restarted comes back; a site that is down does not within the time that a client waits. */
@@ -187,7 +211,7 @@ async function openAt(
   span: OpenSpan,
   holders: readonly string[],
   signal: AbortSignal,
-  { bytesOf, timers, topology, monitor }: BlobSourcesOptions,
+  { bytesOf, timers, topology, monitor }: SourceParts,
 ): Promise<ServedBlob | undefined> {
   const node = bytesOf(source);
   if (node === undefined) throw new ContentError("unavailable", `there is no way to ${source}`);
@@ -209,8 +233,9 @@ async function openAt(
   }
 }
 
-function opened(blob: VisibleBlob, first: First, options: BlobSourcesOptions): OpenedBlob {
-  const { clock, timers, log } = options;
+function opened(blob: VisibleBlob, first: First, options: SourceParts): OpenedBlob {
+  const { clock, timers, log, topology } = options;
+  const { size } = first.blob;
   let unread: ServedBlob | undefined = first.blob;
   return {
     size: first.blob.size,
@@ -218,8 +243,13 @@ function opened(blob: VisibleBlob, first: First, options: BlobSourcesOptions): O
     route: first.blob.route,
     bytes: first.blob.bytes,
     async send(span, sink, signal) {
-      await failoverRead({
-        sources: () => [...new Set([first.source, ...orderSources(blob, options).sources])],
+      const checking = checkWhole(blob.digest, size, span, sink);
+      let lied = false;
+      const { sources } = await failoverRead({
+        sources: () => {
+          const all = [...new Set([first.source, ...orderSources(blob, options).sources])];
+          return lied ? all.filter((source) => siteOf(source) === topology.site) : all;
+        },
         open: async (source, wanted, openSignal) => {
           const ready = source === first.source ? unread : undefined;
           unread = ready === undefined ? unread : undefined;
@@ -227,13 +257,20 @@ function opened(blob: VisibleBlob, first: First, options: BlobSourcesOptions): O
           return await openAt(source, blob, wanted, orderSources(blob, options).holders, openSignal, options);
         },
         span,
-        sink,
-        size: first.blob.size,
+        sink: checking.sink,
+        size,
         attemptsPerSource: ATTEMPTS_PER_SOURCE,
-        onSourceFailed: (source, error) => log.warn("a source failed while a blob was sent", { source, error }),
+        onSourceOpened: (source) => checking.begin(siteOf(source) !== topology.site),
+        onSourceFailed: (source, error) => {
+          lied ||= error.kind === "digest-mismatch" && siteOf(source) === topology.site;
+          log.warn("a source failed while a blob was sent", { source, error });
+        },
         clock,
         timers,
         signal,
+      });
+      await checking.finish().catch((error: unknown) => {
+        throw wrongBytes(blob.digest, sources, error, options);
       });
     },
     async [Symbol.asyncDispose]() {
@@ -241,4 +278,13 @@ function opened(blob: VisibleBlob, first: First, options: BlobSourcesOptions): O
       unread = undefined;
     },
   };
+}
+
+/** A lone sender is known to be wrong; of several, none is. */
+function wrongBytes(digest: Digest, sources: readonly string[], cause: unknown, { wrong, log }: SourceParts): unknown {
+  if (!isContentError(cause, "digest-mismatch")) return cause;
+  const [source, ...more] = new Set(sources);
+  if (source !== undefined && more.length === 0) wrong.add(source, digest);
+  log.error("replica sent wrong bytes and is quarantined", { digest, sources });
+  return new ContentError("unavailable", `the bytes that ${sources.join(", ")} sent are wrong`, { cause });
 }

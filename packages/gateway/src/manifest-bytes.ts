@@ -32,8 +32,8 @@ export interface ManifestBytes {
   /** Undefined when it is not in memory. */
   cached(digest: Digest): CachedManifest | undefined;
   /**
-   * Reads it from the nearest holder; concurrent calls share one read.
-   * @throws ContentError `unavailable`, `digest-mismatch`, `invalid` when it is larger than a manifest may be.
+   * Reads it from the nearest holder, from another where its bytes are wrong; concurrent calls share one read.
+   * @throws ContentError `unavailable`, `invalid` when it is larger than a manifest may be.
    */
   load(repository: string, manifest: VisibleBlob): Promise<LoadedManifest>;
   /** Remembers bytes that were just stored. */
@@ -69,13 +69,29 @@ export function createManifestBytes(options: {
       const { digest } = manifest;
       const running = underWay.get(digest);
       if (running !== undefined) return running;
-      const loading = read(repository, manifest, options)
+      const loading = readRight(repository, manifest, options)
         .then(({ bytes, servedBy, route }) => ({ manifest: keep(digest, bytes), servedBy, route }))
         .finally(() => underWay.delete(digest));
       underWay.set(digest, loading);
       return loading;
     },
   };
+}
+
+/** Holders that are tried when one after the other has wrong bytes. */
+const MAX_WRONG = 3;
+
+async function readRight(
+  repository: string,
+  manifest: VisibleBlob,
+  options: { sources: BlobSources; maxManifestBytes: number },
+): ReturnType<typeof read> {
+  for (let wrong = 0; wrong < MAX_WRONG; wrong++) {
+    const found = await read(repository, manifest, options);
+    if (digestOf(found.bytes, digestAlgorithm(manifest.digest)) === manifest.digest) return found;
+    options.sources.distrust(found.servedBy, manifest.digest);
+  }
+  throw new ContentError("unavailable", `no right copy of ${manifest.digest} could be found`);
 }
 
 async function read(
@@ -97,9 +113,6 @@ async function read(
   };
   if (blob.bytes !== undefined) sink.write(blob.bytes);
   else await blob.send({ start: 0, end: blob.size }, sink, signal);
-  if (digestOf(bytes, digestAlgorithm(manifest.digest)) !== manifest.digest) {
-    throw new ContentError("digest-mismatch", `${blob.servedBy} sent other bytes than ${manifest.digest}`);
-  }
   return { bytes, servedBy: blob.servedBy, route: blob.route };
 }
 

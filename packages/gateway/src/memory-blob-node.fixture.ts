@@ -1,6 +1,6 @@
 import { ContentError, type Digest, parseDigest } from "@meridian/oci";
 import type { ServiceImpl } from "@meridian/rpc";
-import { type BlobStore, createMemoryBlobStore, type Upload } from "@meridian/storage";
+import { type BlobStore, type ByteSink, createMemoryBlobStore, type Upload } from "@meridian/storage";
 import type { NodeBytes, ServedBlob } from "@meridian/transfer";
 import type { blobV1 } from "@meridian/wire";
 
@@ -14,6 +14,8 @@ export interface MemoryBlobNode {
   down: boolean;
   /** Dies once it has sent so many bytes of the blob that is being read; absent: never. */
   dieAfter: number | undefined;
+  /** The first byte of all that it sends is wrong, as on a rotten disk. */
+  rotten: boolean;
   /** Bytes that reads of it sent. */
   sent: number;
   /** Whole content with the answer, as a node's cache of small blobs gives it. */
@@ -34,6 +36,7 @@ export function createMemoryBlobNode(
     bytes: bytes(),
     down: false,
     dieAfter: undefined,
+    rotten: false,
     sent: 0,
     inMemory: false,
   };
@@ -123,7 +126,7 @@ export function createMemoryBlobNode(
             for (let at = start; at < end; ) {
               alive();
               const until = Math.min(end, at + 64 * 1024);
-              await blob.read({ start: at, end: until }, sink, options);
+              await blob.read({ start: at, end: until }, node.rotten && at === 0 ? flipped(sink) : sink, options);
               node.sent += until - at;
               at = until;
               if (node.dieAfter !== undefined && node.sent >= node.dieAfter) node.down = true;
@@ -147,4 +150,14 @@ export function createMemoryBlobNode(
       },
     };
   }
+}
+
+function flipped(sink: ByteSink): ByteSink {
+  return {
+    write(chunk) {
+      const wrong = Buffer.from(chunk);
+      wrong[0] = (wrong[0] ?? 0) ^ 1;
+      return sink.write(wrong);
+    },
+  };
 }

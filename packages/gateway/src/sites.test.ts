@@ -101,6 +101,42 @@ describe("a source that fails", () => {
     assert.ok(answer.headers["retry-after"]);
   });
 
+  test("by sending wrong bytes from another site is cut off before the end, and not asked again", async () => {
+    const { layer } = await adminOf(us, "rotten/app").pushImage("v1", randomBytes(600_000));
+    const here = adminOf(eu, "rotten/app");
+    eu.nodes[0]!.down = true;
+    us.nodes[0]!.rotten = true;
+    await assert.rejects(here.get(`/blobs/${layer}`));
+    const sent = us.nodes[0]!.sent;
+    assert.equal((await here.get(`/blobs/${layer}`)).status, 503);
+    assert.equal(us.nodes[0]!.sent, sent);
+    us.nodes[0]!.rotten = false;
+    eu.nodes[0]!.down = false;
+    assert.equal((await here.get(`/blobs/${layer}`)).status, 200);
+  });
+
+  test("by having a wrong manifest itself is passed over for another site", async () => {
+    const { digest, manifest } = await adminOf(us, "rotten/manifest").pushImage("v1");
+    const [node] = eu.nodes;
+    await node!.bytes.open(digest, { holders: ["us/blob-node-1"] });
+    assert.ok(await node!.store.stat(digest));
+    node!.rotten = true;
+    const answer = await adminOf(eu, "rotten/manifest").get(`/manifests/${digest}`);
+    node!.rotten = false;
+    assert.deepEqual(answer.body, manifest);
+    assert.equal(answer.headers["meridian-served-by"], "us/blob-node-1");
+  });
+
+  test("by sending wrong bytes of a small blob is an error answer", async () => {
+    const { layer } = await adminOf(us, "rotten/small").pushImage("v1", randomBytes(1_000));
+    eu.nodes[0]!.down = true;
+    us.nodes[0]!.rotten = true;
+    const answer = await adminOf(eu, "rotten/small").get(`/blobs/${layer}`);
+    us.nodes[0]!.rotten = false;
+    eu.nodes[0]!.down = false;
+    assert.deepEqual([answer.status, answer.code], [503, "UNAVAILABLE"]);
+  });
+
   test("a HEAD of a blob whose only holders are down is 404", async () => {
     const { digest, layer } = await adminOf(us, "down/app").pushImage("v1", randomBytes(1000));
     const here = adminOf(eu, "down/app");
