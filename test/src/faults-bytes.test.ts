@@ -1,0 +1,126 @@
+import assert from "node:assert/strict";
+import { globSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { DevProcess } from "./harness/dev-process.ts";
+import { digestOf, makeImage, type TestImage } from "./harness/oci-client.ts";
+import { command, complete, ready } from "./harness/site-control.ts";
+import { until } from "./harness/until.ts";
+
+describe("a replica whose bytes have rotted", () => {
+  let cluster: DevProcess;
+
+  before(async () => {
+    cluster = await DevProcess.start("--links");
+  });
+  after(() => cluster[Symbol.asyncDispose]());
+
+  test("a site that can ask only the rotten holder never completes an answer; once another can be asked it has the right bytes", async () => {
+    const { layer, digest } = await heldByTwo("rot/one");
+    rot("eu", digest);
+    await link("link-heal", "eu-us");
+    await knows("us", "rot/one");
+    await Promise.all(Array.from({ length: 4 }, () => wrongOrNothing("us", "rot/one", digest)));
+    assert.deepEqual(stored("us", digest), [], "us stored rotten bytes");
+    assert.match(logOf("us"), new RegExp(`${digest}[^\\n]*eu/site|eu/site[^\\n]*${digest}`), "us does not report eu");
+    await link("link-heal", "us-ap");
+    const answer = await until("us has it from ap", () => cluster.at("us").pullBlob("rot/one", digest, layer.length));
+    assert.equal(answer.digest, digest);
+    for (const file of stored("us", digest)) assert.equal(digestOf(readFileSync(file)), digest);
+  });
+
+  test("with both holders in reach, many pulls at once get the right bytes or an error, and soon only the right bytes", async () => {
+    const { layer, digest } = await heldByTwo("rot/two");
+    rot("eu", digest);
+    await link("link-delay", "us-ap", 60);
+    await link("link-heal", "eu-us");
+    await link("link-heal", "us-ap");
+    await knows("us", "rot/two");
+    await Promise.all(Array.from({ length: 8 }, () => wrongOrNothing("us", "rot/two", digest)));
+    await until("us has it", () => cluster.at("us").pullBlob("rot/two", digest, layer.length));
+    assert.equal((await cluster.at("us").pullBlob("rot/two", digest, layer.length)).digest, digest);
+    await link("link-delay", "us-ap", 0);
+  });
+
+  test("a holder that lost the end of its file is replaced inside the same answer", async () => {
+    const { layer, digest } = await heldByTwo("rot/short");
+    for (const file of stored("eu", digest)) truncateSync(file, statSync(file).size - 1_000_000);
+    await link("link-heal", "eu-us");
+    await knows("us", "rot/short");
+    await link("link-heal", "us-ap");
+    await wrongOrNothing("us", "rot/short", digest);
+    await until("us has it", () => cluster.at("us").pullBlob("rot/short", digest, layer.length));
+  });
+
+  test("a manifest that rotted on the site's own disk is not served; another holder's copy is", async () => {
+    const image = makeImage(1_000);
+    await cluster.at("eu").push("rot/manifest", "v1", image);
+    await complete(cluster, "eu", "rot/manifest", "v1");
+    rot("eu", image.digest);
+    // What is in memory is right: only a start reads the disk again.
+    await command(cluster, { command: "site-kill", site: "eu" });
+    await command(cluster, { command: "site-start", site: "eu" });
+    await ready(cluster, ["eu"]);
+    assert.equal((await cluster.at("us").pull("rot/manifest", "v1")).digest, image.digest);
+    const pulled = await until("eu has it again", () => cluster.at("eu").pull("rot/manifest", "v1"), 20_000);
+    assert.equal(pulled.digest, image.digest);
+  });
+
+  /** Pushes at eu while us is cut off, until ap has a copy. */
+  async function heldByTwo(repository: string): Promise<{ image: TestImage; layer: Buffer; digest: string }> {
+    await link("link-cut", "eu-us");
+    await link("link-cut", "us-ap");
+    const image = makeImage(3_000_000);
+    const layer = image.layers[0] ?? Buffer.alloc(0);
+    await cluster.at("eu").push(repository, "v1", image);
+    await complete(cluster, "eu", repository, "v1", ["eu", "ap"]);
+    assert.deepEqual(stored("us", digestOf(layer)), [], "us is not cold");
+    return { image, layer, digest: digestOf(layer) };
+  }
+
+  /** The manifest comes from memory or a small blob; only the layer is rotten. */
+  async function knows(site: string, repository: string): Promise<void> {
+    const path = `/v2/${repository}/manifests/v1`;
+    await until(`${site} knows ${repository}`, async () => (await cluster.at(site).call(path)).status === 200);
+  }
+
+  /** A complete answer has the right bytes; anything else must not look complete. */
+  async function wrongOrNothing(site: string, repository: string, digest: string): Promise<void> {
+    const answering = cluster.at(site).call(`/v2/${repository}/blobs/${digest}`, { discard: true });
+    const answer = await answering.catch((error: unknown) => {
+      assert.match(String(error), /broke off|socket hang up|ECONNRESET|aborted/);
+      return undefined;
+    });
+    if (answer?.status === 200) assert.equal(answer.digest, digest, "a complete answer with wrong bytes");
+    else if (answer !== undefined) assert.equal(answer.status, 503, answer.body.toString());
+  }
+
+  function link(name: "link-cut" | "link-heal" | "link-delay", pair: string, rttMs = 0): Promise<void> {
+    const wanted = { pair, oneWay: false } as const;
+    if (name === "link-delay") return command(cluster, { command: name, pair, rttMs });
+    return command(
+      cluster,
+      name === "link-cut" ? { command: name, ...wanted, reset: false } : { command: name, ...wanted },
+    );
+  }
+
+  function stored(site: string, digest: string): string[] {
+    return globSync(join(cluster.home, `sites/${site}/site/blobs/blobs/sha256/*/${digest.slice(7)}`));
+  }
+
+  /** Flips one bit in the middle of the site's copy, as a disk does. */
+  function rot(site: string, digest: string): void {
+    const files = stored(site, digest);
+    assert.equal(files.length, 1, `${site} holds one copy`);
+    for (const file of files) {
+      const bytes = readFileSync(file);
+      const middle = Math.floor(bytes.length / 2);
+      bytes[middle] = (bytes[middle] ?? 0) ^ 1;
+      writeFileSync(file, bytes);
+    }
+  }
+
+  function logOf(site: string): string {
+    return readFileSync(join(cluster.home, `sites/${site}/site.log`), "utf8");
+  }
+});
