@@ -13,7 +13,7 @@ const repository = "team/app";
 const admin = () => adminOf(cluster.site, repository);
 
 before(async () => {
-  cluster = await startTestCluster({ config: { discardMs: 300, bodyIdleMs: 300 } });
+  cluster = await startTestCluster({ config: { discardMs: 2_000, bodyIdleMs: 2_000 } });
 });
 after(() => cluster[Symbol.asyncDispose]());
 
