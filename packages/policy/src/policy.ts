@@ -249,7 +249,7 @@ class OpenPolicy implements Policy {
       // A home that answers says itself what is wrong.
       const message = this.#running.member?.reachesHome
         ? error.message
-        : `policy home ${this.home} cannot be reached from ${this.site}: ${error.message}`;
+        : `policy home ${this.home} cannot be reached from ${this.site}`;
       throw new ContentError(ContentErrorKind.unavailable, message, { cause: error });
     }
   }
