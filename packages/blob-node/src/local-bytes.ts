@@ -1,5 +1,5 @@
 import { ContentError, type Digest, isContentError } from "@meridian/oci";
-import type { BlobStore, ByteSink, ByteSpan, OpenBlob } from "@meridian/storage";
+import type { BlobStore, ByteSink, ByteSpan, CachedBlobStore, OpenBlob } from "@meridian/storage";
 import type { NodeBytes, ReadOptions, ServedBlob } from "@meridian/transfer";
 import { ArrivingBlob } from "./arriving-blob.ts";
 import type { DirectReads } from "./direct-read.ts";
@@ -10,7 +10,7 @@ import type { Uploads } from "./uploads.ts";
 export interface LocalBytesOptions {
   /** This node, as site/process. */
   readonly self: string;
-  readonly store: BlobStore;
+  readonly store: BlobStore & Partial<Pick<CachedBlobStore, "cached">>;
   readonly fetches: FetchTable;
   readonly direct: DirectReads;
   readonly uploads: Uploads;
@@ -20,6 +20,7 @@ export interface LocalBytesOptions {
 export function createLocalBytes(options: LocalBytesOptions): NodeBytes {
   const { self, store, uploads } = options;
   return {
+    cached: (digest) => store.cached?.(digest),
     async open(digest, readOptions) {
       const stored = await store.open(digest);
       if (stored !== undefined) return new StoredBlob(self, stored);

@@ -12,7 +12,7 @@ import {
   type Timers,
   type TlsSource,
 } from "@meridian/runtime";
-import type { BlobStore } from "@meridian/storage";
+import type { BlobStore, CachedBlobStore } from "@meridian/storage";
 import { createNodeDirectory, type NodeBytes, type NodeDirectory, startByteServer } from "@meridian/transfer";
 import { blobV1 } from "@meridian/wire";
 import { createBlobNodeService, METHODS_FOR_ALL } from "./blob-node-service.ts";
@@ -31,7 +31,7 @@ export interface BlobNodeDeps {
   /** Names this node, and tells where the others' bytes are. */
   readonly topology: Topology;
   /** The bytes; stays the caller's to dispose, after the node. */
-  readonly store: BlobStore;
+  readonly store: BlobStore & Partial<Pick<CachedBlobStore, "cached">>;
   /** Takes the control service; the caller lets it listen afterwards. Absent: no control service. */
   readonly rpc?: Pick<RpcServer, "register">;
   /** The process's directory of nodes; this node attaches itself to it. Absent: it makes its own. */

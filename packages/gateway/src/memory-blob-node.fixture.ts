@@ -112,11 +112,14 @@ export function createMemoryBlobNode(
   }
 
   function bytes(): NodeBytes {
+    const kept = new Map<Digest, Uint8Array>();
     return {
+      cached: (digest) => (node.inMemory ? kept.get(digest) : undefined),
       async open(digest, { holders }) {
         const from = await ensure(digest, holders);
         if (from === undefined) return undefined;
         const blob = (await store.open(digest))!;
+        if (blob.bytes !== undefined) kept.set(digest, blob.bytes);
         const served: ServedBlob = {
           size: blob.size,
           servedBy: from,

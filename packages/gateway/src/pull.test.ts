@@ -109,6 +109,23 @@ describe("pulling a blob", () => {
     assert.deepEqual(answer.body, layer.subarray(10, 20));
   });
 
+  test("from the memory of the gateway's own process gives the same, whatever else is asked with it", async () => {
+    const whole = await admin().get(path());
+    cluster.site.nodes[0]!.inMemory = true;
+    const sent = cluster.site.nodes[0]!.sent;
+    const kept = await admin().get(path());
+    const fresh = await admin().get(path(), { "if-none-match": `"${image.layer}"` });
+    const stranger = await admin().get(path().replace(/.$/, (last) => (last === "0" ? "1" : "0")));
+    cluster.site.nodes[0]!.inMemory = false;
+    assert.equal(kept.status, 200);
+    assert.deepEqual(kept.body, layer);
+    const { date: _, ...headers } = kept.headers;
+    const { date: __, ...expected } = whole.headers;
+    assert.deepEqual(headers, { ...expected, "meridian-served-by": "eu/gateway-1" });
+    assert.equal(cluster.site.nodes[0]!.sent, sent);
+    assert.deepEqual([fresh.status, stranger.status], [304, 404]);
+  });
+
   test("by HEAD tells the size", async () => {
     const head = await admin().head(path());
     assert.equal(head.status, 200);

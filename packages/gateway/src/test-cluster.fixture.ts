@@ -156,7 +156,8 @@ async function startSite(
         catalog,
         decider: deciderOf(grants, state),
         verifier: verifierOf(options.slowTokens ?? false),
-        bytesOf: (node) => wiring.nodes.get(node)?.bytes,
+        // As in a process that is gateway and blob node at once, the gateway's own name is the first node's too.
+        bytesOf: (node) => wiring.nodes.get(node === `${name}/gateway-1` ? `${name}/blob-node-1` : node)?.bytes,
         rpc,
         uploadKey: Buffer.from(`upload key of ${name}`),
         ...(options.tls === undefined ? {} : { tls: options.tls }),

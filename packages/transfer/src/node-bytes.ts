@@ -53,6 +53,11 @@ export interface AppendOptions {
 
 /** The bytes of one blob node: in process, or over HTTPS. */
 export interface NodeBytes {
+  /**
+   * The content when it is in this process's memory, without waiting; undefined says nothing about the node. Never to
+   * be written to. Absent: the node is another process.
+   */
+  cached?(digest: Digest): Uint8Array | undefined;
   /** Undefined when neither the node nor any of the holders has it. @throws ContentError `unavailable` when a holder could not be asked. */
   open(digest: Digest, options: ReadOptions): Promise<ServedBlob | undefined>;
   /**

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import type { Catalog, LinkView } from "@meridian/catalog";
 import { type Digest, formatContentRange, isContentError, parseRange, type Span, tryParseDigest } from "@meridian/oci";
 import type { Logger } from "@meridian/runtime";
-import type { OpenSpan } from "@meridian/transfer";
+import type { NodeBytes, OpenSpan } from "@meridian/transfer";
 import { type Access, repositoryNeed } from "../access.ts";
 import { type AnswerHeaders, CacheControl } from "../answer.ts";
 import type { BlobSources, OpenedBlob } from "../blob-sources.ts";
@@ -20,6 +20,7 @@ interface BlobParts {
   readonly catalog: Catalog;
   readonly find: FindContent;
   readonly sources: BlobSources;
+  readonly bytesOf: (node: string) => NodeBytes | undefined;
   readonly commit: CommitRecords;
   readonly log: Logger;
 }
@@ -62,7 +63,18 @@ function head(exchange: Exchange, name: string, digest: Digest, { catalog, sourc
   exchange.send(200, headers);
 }
 
-async function pull(exchange: Exchange, name: string, view: LinkView, parts: BlobParts): Promise<void> {
+/** A small blob in this process's memory is answered in one go, without a promise. A traced request goes the whole way. */
+function pull(exchange: Exchange, name: string, view: LinkView, parts: BlobParts): void | Promise<void> {
+  const plain = exchange.header("range") === undefined && exchange.header("if-none-match") === undefined;
+  const { self } = parts.answers;
+  const bytes = plain && !exchange.traced ? parts.bytesOf(self)?.cached?.(view.digest) : undefined;
+  if (bytes === undefined) return pullFromNodes(exchange, name, view, parts);
+  const headers = servedHeaders(view.digest, { servedBy: self, route: "local" }, parts.answers);
+  headers.push("Content-Length", String(bytes.byteLength));
+  exchange.send(200, headers, bytes);
+}
+
+async function pullFromNodes(exchange: Exchange, name: string, view: LinkView, parts: BlobParts): Promise<void> {
   if (isFresh(exchange, view.digest)) {
     exchange.send(304, contentHeaders(view.digest, parts.answers));
     return;
@@ -70,13 +82,7 @@ async function pull(exchange: Exchange, name: string, view: LinkView, parts: Blo
   const header = rangeHeader(exchange, view.digest);
   await using blob = await parts.sources.open(name, view, firstSpan(header, view.size), exchange.signal);
   const spans = parseRange(header, blob.size);
-  const headers = [
-    ...contentHeaders(view.digest, parts.answers),
-    "Meridian-Served-By",
-    blob.servedBy,
-    "Meridian-Route",
-    blob.route,
-  ];
+  const headers = servedHeaders(view.digest, blob, parts.answers);
   if (spans === undefined) await sendSpan(exchange, 200, headers, blob, { start: 0, end: blob.size }, parts.log);
   else if (spans.length === 1) await sendPartial(exchange, headers, blob, spans[0]!, parts.log);
   else await sendMultipart(exchange, headers, blob, spans, parts.log);
@@ -111,6 +117,14 @@ function contentHeaders(digest: Digest, answers: AnswerHeaders): string[] {
     answers.version(),
     ...answers.stale(),
   ];
+}
+
+function servedHeaders(
+  digest: Digest,
+  { servedBy, route }: Pick<OpenedBlob, "servedBy" | "route">,
+  answers: AnswerHeaders,
+): string[] {
+  return [...contentHeaders(digest, answers), "Meridian-Served-By", servedBy, "Meridian-Route", route];
 }
 
 function sendPartial(exchange: Exchange, headers: string[], blob: OpenedBlob, span: Span, log: Logger): Promise<void> {
