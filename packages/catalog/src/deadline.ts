@@ -40,7 +40,7 @@ export function asContentError(error: unknown): ContentError {
     return error;
   }
   const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  const full = cause instanceof Error && /ENOSPC|EDQUOT|MDB_MAP_FULL/.test(cause.message);
+  const full = cause instanceof Error && /ENOSPC|EDQUOT|MDB_MAP_FULL|No space/.test(cause.message);
   return full
     ? new ContentError("no-space", "the disk of the catalog is full", { cause: error })
     : new ContentError("unavailable", "the write was given up: its outcome is not known, a retry is safe", {

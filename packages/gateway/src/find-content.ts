@@ -30,6 +30,7 @@ export function createFindContent({ catalog, lookup }: { catalog: CatalogReader;
   ): Promise<T> => {
     const outcome = await lookup.ask(repository, [digest]);
     const seen = see();
+    if (seen === undefined && outcome.unlearned) throw unlearned();
     if (seen === undefined) throw unknown(code, repository, digest, outcome);
     return seen;
   };
@@ -44,9 +45,11 @@ export function createFindContent({ catalog, lookup }: { catalog: CatalogReader;
     async requireAll(repository, digests) {
       const missing = digests.filter((digest) => !isVisible(repository, digest));
       if (missing.length === 0) return;
-      const { unasked } = await lookup.ask(repository, missing);
+      const outcome = await lookup.ask(repository, missing);
+      const { unasked } = outcome;
       const still = missing.filter((digest) => !isVisible(repository, digest));
       if (still.length === 0) return;
+      if (outcome.unlearned) throw unlearned();
       if (unasked.length > 0)
         throw unavailable(
           `${still.length} of the manifest's parts are not known here, and ${list(unasked)} could not be asked`,
@@ -61,6 +64,11 @@ export function createFindContent({ catalog, lookup }: { catalog: CatalogReader;
       );
     },
   };
+}
+
+/** Another site knows something of it: to say that there is none would be wrong. */
+function unlearned(): Refusal {
+  return unavailable("this site cannot take in what other sites know of this now: its disk may be full");
 }
 
 function unknown(code: AbsentCode, repository: string, digest: Digest, { unasked }: LookupOutcome): Refusal {

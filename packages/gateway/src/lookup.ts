@@ -8,6 +8,8 @@ import { type recordV1, siteV1 } from "@meridian/wire";
 export interface LookupOutcome {
   /** Members that gave no answer: a digest that nobody else knows may still be theirs. */
   readonly unasked: readonly string[];
+  /** True when somebody knew something that this process could not take in, as on a full disk. */
+  readonly unlearned: boolean;
 }
 
 /** Asks the other members what they know of digests that this site's view does not show. */
@@ -56,12 +58,14 @@ async function askAll(repository: string, digests: readonly Digest[], members: M
     }),
   );
   const records = answers.flatMap((answer) => answer.records ?? []);
+  let unlearned = false;
   try {
     if (records.length > 0) await catalog.learn(records);
   } catch (error) {
+    unlearned = true;
     log.warn("what another member answered could not be folded", { repository, error });
   }
-  return { unasked: answers.filter((answer) => answer.records === undefined).map(({ site }) => site) };
+  return { unasked: answers.filter((answer) => answer.records === undefined).map(({ site }) => site), unlearned };
 }
 
 /** What one member knows; undefined when it could not be asked. */

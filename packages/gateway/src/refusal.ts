@@ -35,7 +35,7 @@ export function unavailable(message: string, options: RefusalOptions = {}): Refu
 /** What a thrown error becomes at the edge of `site`; `what` the request was about decides the words for what is absent. */
 export function refusalOf(error: unknown, what: ErrorSubject, site: string): OciError {
   if (!isContentError(error, "no-space")) return toOciError(error, what);
-  const message = `site ${site} has no room for this: free or add disk space on its blob nodes, or push to another site`;
+  const message = `site ${site} has no room for this: free or add disk space there (blob nodes and log), or use another site`;
   return new OciError("INSUFFICIENT_STORAGE", message, { detail: { site }, cause: error });
 }
 

@@ -1,6 +1,5 @@
 import { type Catalog, type Change, manifestValueOf, type TagCondition } from "@meridian/catalog";
 import {
-  contentErrorToOci,
   type Digest,
   type DigestAlgorithm,
   digestAlgorithm,
@@ -123,7 +122,6 @@ async function commitPush(
   } catch (error) {
     if (isContentError(error, "precondition"))
       throw preconditionFailed(tags[0] ?? "", catalog.tag(push.name, tags[0] ?? "")?.digest);
-    if (isContentError(error)) throw contentErrorToOci(error, "manifest");
     throw error;
   }
 }
