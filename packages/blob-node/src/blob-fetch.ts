@@ -51,6 +51,7 @@ export class BlobFetch {
   readonly #stop = new AbortController();
   readonly #progress = new ProgressSignal();
   readonly #holders: string[] = [];
+  readonly #expectedSize: number | undefined;
   #alone = false;
   #partial: FetchPartial | undefined;
   #size: number | undefined;
@@ -64,8 +65,15 @@ export class BlobFetch {
   #error: unknown;
   #span: SpanContext | undefined;
 
-  constructor(digest: Digest, holders: readonly string[], ticket: FetchTicket, deps: BlobFetchDeps) {
+  /** `size`: as the asker knows it, in bytes; a hint. */
+  constructor(
+    digest: Digest,
+    { holders, size }: { readonly holders: readonly string[]; readonly size?: number },
+    ticket: FetchTicket,
+    deps: BlobFetchDeps,
+  ) {
     this.digest = digest;
+    this.#expectedSize = size;
     this.#ticket = ticket;
     this.#deps = deps;
     this.addHolders(holders);
@@ -177,7 +185,7 @@ export class BlobFetch {
   }
 
   async #fetch(): Promise<BlobInfo> {
-    const partial = await FetchPartial.open(this.#deps.store, this.digest);
+    const partial = await FetchPartial.open(this.#deps.store, this.digest, this.#expectedSize);
     this.#partial = partial;
     try {
       for (;;) {

@@ -41,6 +41,10 @@ export function createBlobNodeService(options: BlobNodeServiceOptions): ServiceI
     async commitUpload({ uploadId, digest }) {
       return { size: BigInt((await uploads.commit(uploadId, parseDigest(digest))).size) };
     },
+    async put({ digest, content }) {
+      await uploads.put(parseDigest(digest), content);
+      return {};
+    },
     async cancelUpload({ uploadId }) {
       await uploads.cancel(uploadId);
       return {};

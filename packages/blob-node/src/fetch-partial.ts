@@ -1,5 +1,6 @@
 import { type Digest, digestAlgorithm, digestBytes, isContentError } from "@meridian/oci";
 import type { BlobInfo, BlobStore, ByteSink, ByteSpan, Upload } from "@meridian/storage";
+import { MAX_SMALL_BYTES, type PartialBytes, SmallPartial } from "./small-partial.ts";
 
 /** Uploads of the store whose id begins so are partial fetches, not clients'. */
 export const FETCH_PREFIX = "fetch-";
@@ -16,19 +17,21 @@ export class FetchPartial implements AsyncDisposable {
   readonly #digest: Digest;
   readonly #store: BlobStore;
   readonly #contributors = new Set<string>();
-  #upload: Upload;
+  readonly #expectedSize: number | undefined;
+  #upload: PartialBytes;
   #unsynced = 0;
 
-  private constructor(store: BlobStore, digest: Digest, upload: Upload) {
+  private constructor(store: BlobStore, digest: Digest, expectedSize: number | undefined, upload: PartialBytes) {
     this.#store = store;
     this.#digest = digest;
+    this.#expectedSize = expectedSize;
     this.#upload = upload;
     if (upload.offset > 0) this.#contributors.add(EARLIER);
   }
 
-  /** Opens what is there, or begins it. */
-  static async open(store: BlobStore, digest: Digest): Promise<FetchPartial> {
-    return new FetchPartial(store, digest, await openUpload(store, digest));
+  /** Opens what is there, or begins it: in memory when the blob is said to be small. */
+  static async open(store: BlobStore, digest: Digest, expectedSize: number | undefined): Promise<FetchPartial> {
+    return new FetchPartial(store, digest, expectedSize, await openBytes(store, digest, expectedSize));
   }
 
   /** Bytes here. */
@@ -72,7 +75,7 @@ export class FetchPartial implements AsyncDisposable {
     this.#contributors.clear();
     this.#unsynced = 0;
     await this.#upload.cancel();
-    this.#upload = await openUpload(this.#store, this.#digest);
+    this.#upload = await openBytes(this.#store, this.#digest, this.#expectedSize);
   }
 
   /** Lets go of it after a failure: kept to go on with, unless it is empty or was what filled the disk. */
@@ -89,6 +92,12 @@ export class FetchPartial implements AsyncDisposable {
   [Symbol.asyncDispose](): PromiseLike<void> {
     return this.#upload[Symbol.asyncDispose]();
   }
+}
+
+function openBytes(store: BlobStore, digest: Digest, expectedSize: number | undefined): Promise<PartialBytes> {
+  const openLarge = (): Promise<Upload> => openUpload(store, digest);
+  const small = expectedSize !== undefined && expectedSize <= MAX_SMALL_BYTES;
+  return small ? Promise.resolve(new SmallPartial({ store, openLarge })) : openLarge();
 }
 
 async function openUpload(store: BlobStore, digest: Digest): Promise<Upload> {

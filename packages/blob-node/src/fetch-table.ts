@@ -44,7 +44,7 @@ export class FetchTable implements AsyncDisposable {
       return { fetch: running, started: false };
     }
     const ticket = this.#scheduler.enqueue(request.class, request.size);
-    const fetch = new BlobFetch(digest, request.holders, ticket, this.#options);
+    const fetch = new BlobFetch(digest, request, ticket, this.#options);
     this.#running.set(digest, fetch);
     const remove = (): void => void this.#running.delete(digest);
     fetch.stored.then(({ size }) => {

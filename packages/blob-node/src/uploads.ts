@@ -19,6 +19,8 @@ const UPLOAD_ID = /^[A-Za-z0-9_-]{1,128}$/;
 // An upload that nobody writes to gives its file back after one to two of these; it is opened again when needed.
 const CLOSE_IDLE_EVERY_MS = 5 * 60_000;
 const MAX_REMEMBERED = 10_000;
+/** What one call may bring, in bytes: twice the largest manifest. */
+const MAX_PUT_BYTES = 8 * 1024 * 1024;
 
 interface OpenSession {
   readonly session: Promise<UploadSession>;
@@ -69,6 +71,20 @@ export class Uploads implements AsyncDisposable {
       return await commit;
     } finally {
       this.#commits.delete(key);
+    }
+  }
+
+  /** Stores what is in memory as a whole. @throws ContentError `digest-mismatch`, `no-space`, `invalid` when it is too large for that. */
+  async put(digest: Digest, content: Uint8Array): Promise<void> {
+    const { store, events, onStored } = this.#options;
+    if (content.byteLength > MAX_PUT_BYTES) throw new ContentError("invalid", "too large to be stored in one step");
+    try {
+      await store.put(digest, content);
+      events.uploadCommitted(digest, content.byteLength);
+      onStored(digest, content.byteLength);
+    } catch (error) {
+      events.uploadRefused(digest, error);
+      throw error;
     }
   }
 

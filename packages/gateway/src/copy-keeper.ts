@@ -1,8 +1,7 @@
 import type { Change } from "@meridian/catalog";
 import { nodeName, type Peers, parseNodeName, rankNodes, type Topology } from "@meridian/cluster";
-import { ContentError, type Digest, type DigestAlgorithm, digestAlgorithm, digestOf } from "@meridian/oci";
+import { ContentError, type Digest, type DigestAlgorithm, digestOf } from "@meridian/oci";
 import type { Logger, Random } from "@meridian/runtime";
-import type { NodeBytes } from "@meridian/transfer";
 import { blobV1 } from "@meridian/wire";
 import { unavailable } from "./refusal.ts";
 
@@ -38,7 +37,6 @@ export interface CopyKeeper {
 export interface CopyKeeperOptions {
   readonly topology: Topology;
   readonly peers: Peers;
-  readonly bytesOf: (node: string) => NodeBytes | undefined;
   /** Nodes that are to keep each blob. */
   readonly copies: number;
   readonly degraded: "accept" | "refuse";
@@ -97,11 +95,7 @@ class Keeper implements CopyKeeper {
 
   async store(bytes: Uint8Array, digest: Digest): Promise<StoredBlob> {
     const nodes = await this.#onOwners(digest, async (node) => {
-      const uploadId = newUploadId(this.#options.random);
-      const control = this.#control(node);
-      await control.beginUpload({ uploadId, algorithm: digestAlgorithm(digest) }, { timeoutMs: BEGIN_TIMEOUT_MS });
-      await this.#bytes(node).append(uploadId, once(bytes), { offset: 0, final: true });
-      await control.commitUpload({ uploadId, digest }, { timeoutMs: COMMIT_TIMEOUT_MS });
+      await this.#control(node).put({ digest, content: bytes }, { timeoutMs: COMMIT_TIMEOUT_MS });
     });
     if (nodes.length === 0) throw new ContentError("unavailable", "no blob node of this site takes the manifest");
     return this.#enough({ digest, size: bytes.byteLength, nodes });
@@ -152,12 +146,6 @@ class Keeper implements CopyKeeper {
     if (address === undefined) throw new ContentError("not-found", `there is no blob node ${node}`);
     return peers.client(blobV1.BlobNodeService, address);
   }
-
-  #bytes(node: string): NodeBytes {
-    const bytes = this.#options.bytesOf(node);
-    if (bytes === undefined) throw new ContentError("unavailable", `there is no way to ${node}`);
-    return bytes;
-  }
 }
 
 function processOf(node: string): string {
@@ -166,8 +154,4 @@ function processOf(node: string): string {
 
 function newUploadId(random: Random): string {
   return Buffer.from(random.bytes(18)).toString("base64url");
-}
-
-async function* once(bytes: Uint8Array): AsyncIterable<Uint8Array> {
-  yield bytes;
 }

@@ -103,6 +103,11 @@ export function createMemoryBlobNode(
         uploads.delete(uploadId);
         return { size: BigInt(size) };
       },
+      async put({ digest, content }) {
+        alive();
+        await store.put(parseDigest(digest), content);
+        return {};
+      },
       async cancelUpload({ uploadId }) {
         await (await upload(uploadId)).cancel();
         uploads.delete(uploadId);

@@ -190,6 +190,7 @@ export class TestSite implements AsyncDisposable {
       beginUpload: refuse,
       uploadStatus: refuse,
       commitUpload: refuse,
+      put: refuse,
       cancelUpload: refuse,
       status: async () => ({ node: this.node }),
       fetch: async (request: blobV1.FetchRequest) => {

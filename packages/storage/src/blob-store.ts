@@ -79,6 +79,12 @@ export interface BlobWriter {
    * `algorithm` re-hashes for another one than it was begun with. Undefined when there is no such upload.
    */
   resume(id: string, options?: { algorithm?: DigestAlgorithm }): Promise<Upload | undefined>;
+  /**
+   * Stores content that is in memory as a whole, as a commit does but in one step: for manifests and other small
+   * blobs, to which an upload that survives restarts means nothing. What is stored already is success.
+   * @throws ContentError `digest-mismatch`, `no-space`: nothing becomes visible.
+   */
+  put(digest: Digest, content: Uint8Array): Promise<BlobInfo>;
 }
 
 export interface BlobDeleter {

@@ -67,6 +67,31 @@ function readingContract(on: On, capabilities: BlobStoreCapabilities): void {
     });
   }
 
+  on("stores in one step what is in memory, also over what is there", async (store) => {
+    for (const algorithm of ["sha256", "sha512"] as const) {
+      for (const size of [0, 1, 5_000, 1_000_000]) {
+        const content = pattern(size);
+        const digest = digestOf(content, algorithm);
+        for (let times = 0; times < 2; times++) assert.deepEqual(await store.put(digest, content), { digest, size });
+        await using blob = (await store.open(digest))!;
+        assert.deepEqual(await collect(blob), content);
+      }
+    }
+    assert.equal((await store.usage()).blobs, 8);
+  });
+
+  on("stores nothing in one step that hashes to something else", async (store) => {
+    await rejects(store.put(digestOf("other"), pattern(10)), "digest-mismatch");
+    assert.deepEqual(await Array.fromAsync(store.list()), []);
+  });
+
+  on("stores the same content many times at once", async (store) => {
+    const content = pattern(10_000);
+    const digest = digestOf(content);
+    await Promise.all(Array.from({ length: 20 }, () => store.put(digest, content)));
+    assert.equal((await store.usage()).blobs, 1);
+  });
+
   on("reads spans, and refuses those outside", async (store) => {
     const content = pattern(700_000);
     await using blob = (await store.open(await put(store, "a", content)))!;

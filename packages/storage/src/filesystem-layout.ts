@@ -21,6 +21,7 @@ const FORMAT = 1;
  *         <id>/
  *           data                        bytes so far; becomes the blob by a rename
  *           state                       how far data is synced, see upload-state.ts
+ *         .put-…                        content on its way into place in one step
  *         .probe-…                      of a health check
  */
 export class FilesystemLayout {
@@ -28,6 +29,7 @@ export class FilesystemLayout {
   readonly blobs: string;
   readonly uploads: string;
   readonly #made = new Set<string>();
+  #puts = 0;
   readonly #directories: DirectorySync;
 
   constructor(root: string, directories: DirectorySync) {
@@ -45,6 +47,11 @@ export class FilesystemLayout {
   /** The id has been checked: it is a plain name. */
   upload(id: string): string {
     return join(this.uploads, id);
+  }
+
+  /** A new name for content that is written in one step; none of an upload. */
+  unfinishedPut(): string {
+    return join(this.uploads, `.put-${process.pid}-${this.#puts++}`);
   }
 
   /** The digest whose blob has this place, or undefined when no blob has. */

@@ -1,5 +1,5 @@
-import { readdir, readFile, rm, stat, statfs, unlink, writeFile } from "node:fs/promises";
-import { join } from "node:path";
+import { readdir, readFile, rename, rm, stat, statfs, unlink, writeFile } from "node:fs/promises";
+import { dirname, join } from "node:path";
 import { ContentError, type Digest, type DigestAlgorithm } from "@meridian/oci";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 import { unlessAborted } from "./abort.ts";
@@ -12,8 +12,10 @@ import { openFileBlob } from "./file-blob.ts";
 import { errorCode, fileError } from "./file-error.ts";
 import { FilesystemLayout } from "./filesystem-layout.ts";
 import { FilesystemUploads } from "./filesystem-uploads.ts";
+import { requireDigest } from "./require-digest.ts";
 import { sweepUploads } from "./sweep.ts";
 import { UploadSessions } from "./upload-sessions.ts";
+import { writeDurably } from "./write-durably.ts";
 
 /** Where a filesystem store is and what it uses. */
 export interface FilesystemStoreOptions {
@@ -50,6 +52,7 @@ export async function openFilesystemStore(options: FilesystemStoreOptions): Prom
 class FilesystemStore implements BlobStore {
   readonly #options: FilesystemStoreOptions;
   readonly #layout: FilesystemLayout;
+  readonly #directories: DirectorySync;
   readonly #readPool: BufferPool;
   readonly #sessions: UploadSessions;
   readonly #count = new BlobCount(() => this.list());
@@ -59,6 +62,7 @@ class FilesystemStore implements BlobStore {
   constructor(options: FilesystemStoreOptions, layout: FilesystemLayout, directories: DirectorySync) {
     this.#options = options;
     this.#layout = layout;
+    this.#directories = directories;
     this.#readPool = options.bufferPool ?? new BufferPool();
     this.#sessions = new UploadSessions(
       new FilesystemUploads({
@@ -90,6 +94,25 @@ class FilesystemStore implements BlobStore {
 
   resume(id: string, options?: { algorithm?: DigestAlgorithm }): Promise<Upload | undefined> {
     return this.#sessions.resume(id, options);
+  }
+
+  async put(digest: Digest, content: Uint8Array): Promise<BlobInfo> {
+    requireDigest(digest, content);
+    const path = this.#layout.blob(digest);
+    const written = this.#layout.unfinishedPut();
+    await this.#doing("store a blob", async () => {
+      try {
+        await Promise.all([writeDurably(written, content), this.#layout.makeFolder(dirname(path))]);
+        await this.#publishing(digest, content.byteLength, async () => {
+          await rename(written, path);
+          await this.#directories.sync(dirname(path));
+        });
+      } catch (error) {
+        await rm(written, { force: true }).catch(() => undefined);
+        throw error;
+      }
+    });
+    return { digest, size: content.byteLength };
   }
 
   /** Not fsynced: a blob that a power loss brings back is whole, and will be deleted again. */

@@ -2,6 +2,7 @@ import type { Digest } from "@meridian/oci";
 import type { BlobInfo, BlobStore } from "./blob-store.ts";
 import { openBytes } from "./memory-blob.ts";
 import { MemoryUploads } from "./memory-uploads.ts";
+import { requireDigest } from "./require-digest.ts";
 import { UploadSessions } from "./upload-sessions.ts";
 
 /** A blob store in memory, with the same behaviour as one on disk; its content ends with it. */
@@ -20,6 +21,11 @@ export function createMemoryBlobStore(): BlobStore {
     },
     begin: (id, options) => sessions.begin(id, options),
     resume: (id, options) => sessions.resume(id, options),
+    async put(digest, content) {
+      requireDigest(digest, content);
+      blobs.set(digest, Uint8Array.from(content));
+      return infoOf(digest, content);
+    },
     delete: async (digest) => blobs.delete(digest),
     async *list() {
       for (const digest of [...blobs.keys()].sort()) {

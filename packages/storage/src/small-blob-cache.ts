@@ -30,6 +30,7 @@ export function withSmallBlobCache(store: BlobStore, options: SmallBlobCacheOpti
     delete: (digest) => cache.delete(digest),
     begin: (id, options) => store.begin(id, options),
     resume: (id, options) => store.resume(id, options),
+    put: (digest, content) => store.put(digest, content),
     list: () => store.list(),
     usage: () => store.usage(),
     probe: (signal) => store.probe(signal),

@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file meridian/blob/v1/blob.proto.
  */
 export const file_meridian_blob_v1_blob: GenFile = /*@__PURE__*/
-  fileDesc("ChttZXJpZGlhbi9ibG9iL3YxL2Jsb2IucHJvdG8SEG1lcmlkaWFuLmJsb2IudjEiHQoLU3RhdFJlcXVlc3QSDgoGZGlnZXN0GAEgASgJIi0KDFN0YXRSZXNwb25zZRIPCgdwcmVzZW50GAEgASgIEgwKBHNpemUYAiABKAQicAoMRmV0Y2hSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIMCgRzaXplGAIgASgEEg8KB2hvbGRlcnMYAyADKAkSMQoIcHJpb3JpdHkYBCABKA4yHy5tZXJpZGlhbi5ibG9iLnYxLkZldGNoUHJpb3JpdHkiNAoNRmV0Y2hSZXNwb25zZRIMCgRzaXplGAEgASgEEhUKDWZldGNoZWRfYnl0ZXMYAiABKAQiDwoNU3RhdHVzUmVxdWVzdCJ/Cg5TdGF0dXNSZXNwb25zZRIMCgRub2RlGAEgASgJEg0KBWJsb2JzGAIgASgEEg0KBWJ5dGVzGAMgASgEEhIKCmZyZWVfYnl0ZXMYBCABKAQSLQoJdHJhbnNmZXJzGAUgAygLMhoubWVyaWRpYW4uYmxvYi52MS5UcmFuc2ZlciJKCghUcmFuc2ZlchIOCgZkaWdlc3QYASABKAkSDAoEc2l6ZRgCIAEoBBIQCghyZWNlaXZlZBgDIAEoBBIOCgZob2xkZXIYBCABKAkiHwoNRGVsZXRlUmVxdWVzdBIOCgZkaWdlc3QYASABKAkiIQoORGVsZXRlUmVzcG9uc2USDwoHZGVsZXRlZBgBIAEoCCI6ChJCZWdpblVwbG9hZFJlcXVlc3QSEQoJdXBsb2FkX2lkGAEgASgJEhEKCWFsZ29yaXRobRgCIAEoCSIVChNCZWdpblVwbG9hZFJlc3BvbnNlIigKE1VwbG9hZFN0YXR1c1JlcXVlc3QSEQoJdXBsb2FkX2lkGAEgASgJIiYKFFVwbG9hZFN0YXR1c1Jlc3BvbnNlEg4KBm9mZnNldBgBIAEoBCI4ChNDb21taXRVcGxvYWRSZXF1ZXN0EhEKCXVwbG9hZF9pZBgBIAEoCRIOCgZkaWdlc3QYAiABKAkiJAoUQ29tbWl0VXBsb2FkUmVzcG9uc2USDAoEc2l6ZRgBIAEoBCIoChNDYW5jZWxVcGxvYWRSZXF1ZXN0EhEKCXVwbG9hZF9pZBgBIAEoCSIWChRDYW5jZWxVcGxvYWRSZXNwb25zZSqEAQoNRmV0Y2hQcmlvcml0eRIeChpGRVRDSF9QUklPUklUWV9VTlNQRUNJRklFRBAAEhcKE0ZFVENIX1BSSU9SSVRZX1BVTEwQARIbChdGRVRDSF9QUklPUklUWV9NRVRBREFUQRACEh0KGUZFVENIX1BSSU9SSVRZX0JBQ0tHUk9VTkQQAzK1BQoPQmxvYk5vZGVTZXJ2aWNlEkUKBFN0YXQSHS5tZXJpZGlhbi5ibG9iLnYxLlN0YXRSZXF1ZXN0Gh4ubWVyaWRpYW4uYmxvYi52MS5TdGF0UmVzcG9uc2USSAoFRmV0Y2gSHi5tZXJpZGlhbi5ibG9iLnYxLkZldGNoUmVxdWVzdBofLm1lcmlkaWFuLmJsb2IudjEuRmV0Y2hSZXNwb25zZRJLCgZTdGF0dXMSHy5tZXJpZGlhbi5ibG9iLnYxLlN0YXR1c1JlcXVlc3QaIC5tZXJpZGlhbi5ibG9iLnYxLlN0YXR1c1Jlc3BvbnNlEksKBkRlbGV0ZRIfLm1lcmlkaWFuLmJsb2IudjEuRGVsZXRlUmVxdWVzdBogLm1lcmlkaWFuLmJsb2IudjEuRGVsZXRlUmVzcG9uc2USWgoLQmVnaW5VcGxvYWQSJC5tZXJpZGlhbi5ibG9iLnYxLkJlZ2luVXBsb2FkUmVxdWVzdBolLm1lcmlkaWFuLmJsb2IudjEuQmVnaW5VcGxvYWRSZXNwb25zZRJdCgxVcGxvYWRTdGF0dXMSJS5tZXJpZGlhbi5ibG9iLnYxLlVwbG9hZFN0YXR1c1JlcXVlc3QaJi5tZXJpZGlhbi5ibG9iLnYxLlVwbG9hZFN0YXR1c1Jlc3BvbnNlEl0KDENvbW1pdFVwbG9hZBIlLm1lcmlkaWFuLmJsb2IudjEuQ29tbWl0VXBsb2FkUmVxdWVzdBomLm1lcmlkaWFuLmJsb2IudjEuQ29tbWl0VXBsb2FkUmVzcG9uc2USXQoMQ2FuY2VsVXBsb2FkEiUubWVyaWRpYW4uYmxvYi52MS5DYW5jZWxVcGxvYWRSZXF1ZXN0GiYubWVyaWRpYW4uYmxvYi52MS5DYW5jZWxVcGxvYWRSZXNwb25zZWIGcHJvdG8z");
+  fileDesc("ChttZXJpZGlhbi9ibG9iL3YxL2Jsb2IucHJvdG8SEG1lcmlkaWFuLmJsb2IudjEiHQoLU3RhdFJlcXVlc3QSDgoGZGlnZXN0GAEgASgJIi0KDFN0YXRSZXNwb25zZRIPCgdwcmVzZW50GAEgASgIEgwKBHNpemUYAiABKAQicAoMRmV0Y2hSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIMCgRzaXplGAIgASgEEg8KB2hvbGRlcnMYAyADKAkSMQoIcHJpb3JpdHkYBCABKA4yHy5tZXJpZGlhbi5ibG9iLnYxLkZldGNoUHJpb3JpdHkiNAoNRmV0Y2hSZXNwb25zZRIMCgRzaXplGAEgASgEEhUKDWZldGNoZWRfYnl0ZXMYAiABKAQiDwoNU3RhdHVzUmVxdWVzdCJ/Cg5TdGF0dXNSZXNwb25zZRIMCgRub2RlGAEgASgJEg0KBWJsb2JzGAIgASgEEg0KBWJ5dGVzGAMgASgEEhIKCmZyZWVfYnl0ZXMYBCABKAQSLQoJdHJhbnNmZXJzGAUgAygLMhoubWVyaWRpYW4uYmxvYi52MS5UcmFuc2ZlciJKCghUcmFuc2ZlchIOCgZkaWdlc3QYASABKAkSDAoEc2l6ZRgCIAEoBBIQCghyZWNlaXZlZBgDIAEoBBIOCgZob2xkZXIYBCABKAkiHwoNRGVsZXRlUmVxdWVzdBIOCgZkaWdlc3QYASABKAkiIQoORGVsZXRlUmVzcG9uc2USDwoHZGVsZXRlZBgBIAEoCCI6ChJCZWdpblVwbG9hZFJlcXVlc3QSEQoJdXBsb2FkX2lkGAEgASgJEhEKCWFsZ29yaXRobRgCIAEoCSIVChNCZWdpblVwbG9hZFJlc3BvbnNlIigKE1VwbG9hZFN0YXR1c1JlcXVlc3QSEQoJdXBsb2FkX2lkGAEgASgJIiYKFFVwbG9hZFN0YXR1c1Jlc3BvbnNlEg4KBm9mZnNldBgBIAEoBCI4ChNDb21taXRVcGxvYWRSZXF1ZXN0EhEKCXVwbG9hZF9pZBgBIAEoCRIOCgZkaWdlc3QYAiABKAkiJAoUQ29tbWl0VXBsb2FkUmVzcG9uc2USDAoEc2l6ZRgBIAEoBCItCgpQdXRSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIPCgdjb250ZW50GAIgASgMIg0KC1B1dFJlc3BvbnNlIigKE0NhbmNlbFVwbG9hZFJlcXVlc3QSEQoJdXBsb2FkX2lkGAEgASgJIhYKFENhbmNlbFVwbG9hZFJlc3BvbnNlKoQBCg1GZXRjaFByaW9yaXR5Eh4KGkZFVENIX1BSSU9SSVRZX1VOU1BFQ0lGSUVEEAASFwoTRkVUQ0hfUFJJT1JJVFlfUFVMTBABEhsKF0ZFVENIX1BSSU9SSVRZX01FVEFEQVRBEAISHQoZRkVUQ0hfUFJJT1JJVFlfQkFDS0dST1VORBADMvkFCg9CbG9iTm9kZVNlcnZpY2USRQoEU3RhdBIdLm1lcmlkaWFuLmJsb2IudjEuU3RhdFJlcXVlc3QaHi5tZXJpZGlhbi5ibG9iLnYxLlN0YXRSZXNwb25zZRJICgVGZXRjaBIeLm1lcmlkaWFuLmJsb2IudjEuRmV0Y2hSZXF1ZXN0Gh8ubWVyaWRpYW4uYmxvYi52MS5GZXRjaFJlc3BvbnNlEksKBlN0YXR1cxIfLm1lcmlkaWFuLmJsb2IudjEuU3RhdHVzUmVxdWVzdBogLm1lcmlkaWFuLmJsb2IudjEuU3RhdHVzUmVzcG9uc2USSwoGRGVsZXRlEh8ubWVyaWRpYW4uYmxvYi52MS5EZWxldGVSZXF1ZXN0GiAubWVyaWRpYW4uYmxvYi52MS5EZWxldGVSZXNwb25zZRJaCgtCZWdpblVwbG9hZBIkLm1lcmlkaWFuLmJsb2IudjEuQmVnaW5VcGxvYWRSZXF1ZXN0GiUubWVyaWRpYW4uYmxvYi52MS5CZWdpblVwbG9hZFJlc3BvbnNlEl0KDFVwbG9hZFN0YXR1cxIlLm1lcmlkaWFuLmJsb2IudjEuVXBsb2FkU3RhdHVzUmVxdWVzdBomLm1lcmlkaWFuLmJsb2IudjEuVXBsb2FkU3RhdHVzUmVzcG9uc2USXQoMQ29tbWl0VXBsb2FkEiUubWVyaWRpYW4uYmxvYi52MS5Db21taXRVcGxvYWRSZXF1ZXN0GiYubWVyaWRpYW4uYmxvYi52MS5Db21taXRVcGxvYWRSZXNwb25zZRJCCgNQdXQSHC5tZXJpZGlhbi5ibG9iLnYxLlB1dFJlcXVlc3QaHS5tZXJpZGlhbi5ibG9iLnYxLlB1dFJlc3BvbnNlEl0KDENhbmNlbFVwbG9hZBIlLm1lcmlkaWFuLmJsb2IudjEuQ2FuY2VsVXBsb2FkUmVxdWVzdBomLm1lcmlkaWFuLmJsb2IudjEuQ2FuY2VsVXBsb2FkUmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message meridian.blob.v1.StatRequest
@@ -348,6 +348,43 @@ export const CommitUploadResponseSchema: GenMessage<CommitUploadResponse> = /*@_
   messageDesc(file_meridian_blob_v1_blob, 14);
 
 /**
+ * @generated from message meridian.blob.v1.PutRequest
+ */
+export type PutRequest = Message<"meridian.blob.v1.PutRequest"> & {
+  /**
+   * @generated from field: string digest = 1;
+   */
+  digest: string;
+
+  /**
+   * The whole blob; at most 8 MiB.
+   *
+   * @generated from field: bytes content = 2;
+   */
+  content: Uint8Array;
+};
+
+/**
+ * Describes the message meridian.blob.v1.PutRequest.
+ * Use `create(PutRequestSchema)` to create a new message.
+ */
+export const PutRequestSchema: GenMessage<PutRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_blob_v1_blob, 15);
+
+/**
+ * @generated from message meridian.blob.v1.PutResponse
+ */
+export type PutResponse = Message<"meridian.blob.v1.PutResponse"> & {
+};
+
+/**
+ * Describes the message meridian.blob.v1.PutResponse.
+ * Use `create(PutResponseSchema)` to create a new message.
+ */
+export const PutResponseSchema: GenMessage<PutResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_blob_v1_blob, 16);
+
+/**
  * @generated from message meridian.blob.v1.CancelUploadRequest
  */
 export type CancelUploadRequest = Message<"meridian.blob.v1.CancelUploadRequest"> & {
@@ -362,7 +399,7 @@ export type CancelUploadRequest = Message<"meridian.blob.v1.CancelUploadRequest"
  * Use `create(CancelUploadRequestSchema)` to create a new message.
  */
 export const CancelUploadRequestSchema: GenMessage<CancelUploadRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 15);
+  messageDesc(file_meridian_blob_v1_blob, 17);
 
 /**
  * @generated from message meridian.blob.v1.CancelUploadResponse
@@ -375,7 +412,7 @@ export type CancelUploadResponse = Message<"meridian.blob.v1.CancelUploadRespons
  * Use `create(CancelUploadResponseSchema)` to create a new message.
  */
 export const CancelUploadResponseSchema: GenMessage<CancelUploadResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 16);
+  messageDesc(file_meridian_blob_v1_blob, 18);
 
 /**
  * @generated from enum meridian.blob.v1.FetchPriority
@@ -478,6 +515,16 @@ export const BlobNodeService: GenService<{
     methodKind: "unary";
     input: typeof CommitUploadRequestSchema;
     output: typeof CommitUploadResponseSchema;
+  },
+  /**
+   * Stores a small blob in one step, for manifests; answers when it is verified and fsynced on this node.
+   *
+   * @generated from rpc meridian.blob.v1.BlobNodeService.Put
+   */
+  put: {
+    methodKind: "unary";
+    input: typeof PutRequestSchema;
+    output: typeof PutResponseSchema;
   },
   /**
    * @generated from rpc meridian.blob.v1.BlobNodeService.CancelUpload
