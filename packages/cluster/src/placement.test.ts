@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { digestOf } from "@meridian/oci";
 import fc from "fast-check";
-import { ownersOf, rankNodes } from "./placement.ts";
+import { ownersOf, placementOrder, rankNodes } from "./placement.ts";
 
 const KEYS = 4_000;
 const digests = Array.from({ length: KEYS }, (_, index) => digestOf(`blob ${index}`));
@@ -45,9 +45,39 @@ test("a node that leaves moves only its own digests, and those are one in n", ()
 
 test("owners are the first of the order, as many as there are", () => {
   const digest = digests[0]!;
-  assert.deepEqual(ownersOf(digest, nodesOf(3), 2), rankNodes(digest, nodesOf(3)).slice(0, 2));
-  assert.deepEqual(ownersOf(digest, ["eu/a"], 2), ["eu/a"]);
+  const placed = nodesOf(3).map((node) => ({ node }));
+  assert.deepEqual(ownersOf(digest, placed, 2), rankNodes(digest, nodesOf(3)).slice(0, 2));
+  assert.deepEqual(ownersOf(digest, [{ node: "eu/a" }], 2), ["eu/a"]);
   assert.deepEqual(ownersOf(digest, [], 2), []);
+});
+
+test("copies share a zone only when there are fewer zones than copies", () => {
+  const zone = fc.option(fc.constantFrom("a", "b", "c"), { nil: undefined });
+  const placed = fc.array(zone, { minLength: 1, maxLength: 8 });
+  fc.assert(
+    fc.property(placed, fc.integer({ min: 1, max: 5 }), fc.string(), (zones, copies, content) => {
+      const nodes = zones.map((zone, index) => ({ node: `eu/n${index}`, zone }));
+      const zoneOf = (node: string): string => nodes.find((one) => one.node === node)?.zone ?? node;
+      const owners = ownersOf(digestOf(content), nodes, copies);
+      const all = new Set(nodes.map(({ node }) => zoneOf(node)));
+      assert.equal(owners.length, Math.min(copies, nodes.length));
+      assert.equal(new Set(owners.map(zoneOf)).size, Math.min(owners.length, all.size));
+      assert.equal(
+        owners[0],
+        rankNodes(
+          digestOf(content),
+          nodes.map(({ node }) => node),
+        )[0],
+      );
+    }),
+  );
+});
+
+test("every node comes exactly once, whatever the zones", () => {
+  const nodes = nodesOf(6).map((node, index) => ({ node, zone: index < 4 ? "one" : "two" }));
+  for (const digest of digests.slice(0, 50)) {
+    assert.deepEqual(placementOrder(digest, nodes).toSorted(), nodesOf(6));
+  }
 });
 
 test("the hash never changes: sites of different versions must agree", () => {

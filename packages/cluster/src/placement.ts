@@ -15,9 +15,40 @@ export function rankNodes(digest: Digest, nodes: readonly string[]): string[] {
     .map(({ node }) => node);
 }
 
-/** The nodes that keep a digest: the first `copies` of {@link rankNodes}, fewer when there are fewer nodes. */
-export function ownersOf(digest: Digest, nodes: readonly string[], copies: number): string[] {
-  return rankNodes(digest, nodes).slice(0, copies);
+/** A node as placement sees it. */
+export interface PlacedNode {
+  /** site/process */
+  readonly node: string;
+  /** What it shares with others (rack, power, machine); absent: nothing. */
+  readonly zone?: string | undefined;
+}
+
+/**
+ * All nodes in the order in which they are to keep a digest: the first `n` are its owners when there are to be `n`
+ * copies. That of {@link rankNodes}, but that a node whose zone has more copies than another's waits for the other.
+ */
+export function placementOrder(digest: Digest, nodes: readonly PlacedNode[]): string[] {
+  const zones = new Map(nodes.map(({ node, zone }) => [node, zone === undefined ? `node ${node}` : `zone ${zone}`]));
+  let waiting = rankNodes(digest, [...zones.keys()]);
+  const order: string[] = [];
+  while (waiting.length > 0) {
+    // One of each zone that has any left, the best of it first.
+    const taken = new Set<string>();
+    const later: string[] = [];
+    for (const node of waiting) {
+      const zone = zones.get(node)!;
+      if (taken.has(zone)) later.push(node);
+      else order.push(node);
+      taken.add(zone);
+    }
+    waiting = later;
+  }
+  return order;
+}
+
+/** The nodes that keep a digest: the first `copies` of {@link placementOrder}, fewer when there are fewer nodes. */
+export function ownersOf(digest: Digest, nodes: readonly PlacedNode[], copies: number): string[] {
+  return placementOrder(digest, nodes).slice(0, copies);
 }
 
 /** A node with its 64-bit weight for one digest, in two halves. */

@@ -27,6 +27,8 @@ const processSchema = z.strictObject({
   bytes: origin("https").optional(),
   /** Origin of its OCI listener; only with the gateway role. */
   edge: origin("https", "http").optional(),
+  /** What a blob node shares with others of its site, e.g. a rack: copies of a blob avoid sharing one. Only with the blob-node role. */
+  zone: name.optional(),
 });
 
 /**
@@ -99,6 +101,7 @@ function roleProblems({ processes }: Topology): TopologyProblem[] {
     const blobNode = listed.roles.includes(Role.blobNode);
     if (blobNode && listed.bytes === undefined) at("bytes", "a blob-node needs the origin of its byte listener");
     if (!blobNode && listed.bytes !== undefined) at("bytes", "only a blob-node has a byte listener");
+    if (!blobNode && listed.zone !== undefined) at("zone", "only a blob-node has a zone");
     if (listed.edge !== undefined && !listed.roles.includes(Role.gateway))
       at("edge", "only a gateway has an OCI listener");
     if (

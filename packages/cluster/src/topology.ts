@@ -14,6 +14,8 @@ export interface ProcessAddress {
   readonly bytes?: string;
   /** Origin of its OCI listener; only with the gateway role. */
   readonly edge?: string;
+  /** What a blob node shares with others of its site (rack, power, machine): copies avoid sharing one. Absent: nothing. */
+  readonly zone?: string;
 }
 
 /** The cluster as configured: the same table in every process, seen from one site. */

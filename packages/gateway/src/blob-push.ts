@@ -4,8 +4,9 @@ import type { Principal } from "@meridian/policy";
 import type { Clock, Timers } from "@meridian/runtime";
 import type { AnswerHeaders } from "./answer.ts";
 import type { CommitRecords } from "./commit-records.ts";
-import { type BegunUpload, type CopyKeeper, holderChanges, type StoredBlob } from "./copy-keeper.ts";
+import { type CopyKeeper, holderChanges, type StoredBlob } from "./copy-keeper.ts";
 import type { Exchange } from "./exchange.ts";
+import type { BegunUpload } from "./mirrored-upload.ts";
 import { Refusal } from "./refusal.ts";
 import { waitUntil } from "./transient.ts";
 
@@ -20,7 +21,7 @@ export interface PushedBlob {
 /** Makes uploaded bytes a blob of a repository. */
 export interface BlobPush {
   /**
-   * Commits an upload: bytes to the digest's owners, then link and holders in one commit. Concurrent calls for the same
+   * Commits an upload: a blob on its nodes, then link and holders in one commit. Concurrent calls for the same
    * upload and digest share one; a call after the upload is gone succeeds when the repository has the blob by then.
    * @throws Refusal BLOB_UPLOAD_UNKNOWN, ContentError `digest-mismatch`.
    */

@@ -75,7 +75,7 @@ export interface BlobSourcesOptions {
   readonly bytesOf: (node: string) => NodeBytes | undefined;
   readonly lookup: Lookup;
   /** Blob nodes of a site that keep each blob, for guessing another site's holders. */
-  readonly copies: number;
+  readonly copies: () => number;
   readonly transientWaitMs: number;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -116,11 +116,11 @@ function orderSources(
   { topology, peers, monitor, catalog, copies, wrong }: SourceParts,
 ): SourceOrder {
   const known = catalog.holders(blob.digest);
-  const writers = peers.processes("blob-node", blob.site).map(nodeName);
+  const writers = peers.processes("blob-node", blob.site).map((one) => ({ node: nodeName(one), zone: one.zone }));
   // The writing site surely holds it, even when the record of which node has not come yet.
   const holders = known.some((node) => siteOf(node) === blob.site)
     ? known
-    : [...known, ...ownersOf(blob.digest, writers, copies)];
+    : [...known, ...ownersOf(blob.digest, writers, copies())];
   const { ordered, candidates } = orderHolders({ holders, monitor, topology });
   const isOwn = (node: string): boolean => siteOf(node) === topology.site;
   const own = rankNodes(blob.digest, peers.processes("blob-node", topology.site).map(nodeName));

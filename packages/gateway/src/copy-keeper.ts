@@ -1,9 +1,11 @@
 import type { Change } from "@meridian/catalog";
-import { nodeName, type Peers, parseNodeName, rankNodes, type Topology } from "@meridian/cluster";
+import { nodeName, type Peers, parseNodeName, placementOrder, Role, type Topology } from "@meridian/cluster";
 import { ContentError, type Digest, type DigestAlgorithm, digestOf } from "@meridian/oci";
-import type { Logger, Random } from "@meridian/runtime";
+import type { Clock, Logger, Random } from "@meridian/runtime";
 import { blobV1 } from "@meridian/wire";
+import type { BegunUpload, MirroredUploads } from "./mirrored-upload.ts";
 import { unavailable } from "./refusal.ts";
+import type { UploadNodes } from "./upload-nodes.ts";
 
 /** Where a blob is stored once it is durable. */
 export interface StoredBlob {
@@ -13,19 +15,16 @@ export interface StoredBlob {
   readonly nodes: readonly string[];
 }
 
-/** An upload that has begun at a node. */
-export interface BegunUpload {
-  readonly id: string;
-  /** The node's process name in this site. */
-  readonly node: string;
-}
-
 /** Puts bytes on the blob nodes of this site that are to keep them. */
 export interface CopyKeeper {
-  /** Begins an upload on the node that will keep `digest`, or, while the digest is not known, on one picked by the upload's id. */
+  /**
+   * Begins an upload on the nodes that will keep `digest`, or, while the digest is not known, on as many picked by the
+   * upload's id.
+   * @throws Refusal 503 when there are too few and that is to be refused.
+   */
   begin(options: { digest?: Digest; algorithm?: DigestAlgorithm }): Promise<BegunUpload>;
   /**
-   * Commits an upload and copies it to the digest's owners.
+   * Makes an upload a blob where it is. Bytes are moved only to replace a copy that was lost on the way.
    * @throws ContentError `digest-mismatch` (nothing is stored), `not-found` when there is no such upload. Refusal 503 when copies are missing and that is to be refused.
    */
   commit(upload: BegunUpload, digest: Digest): Promise<StoredBlob>;
@@ -37,9 +36,12 @@ export interface CopyKeeper {
 export interface CopyKeeperOptions {
   readonly topology: Topology;
   readonly peers: Peers;
-  /** Nodes that are to keep each blob. */
-  readonly copies: number;
+  readonly nodes: UploadNodes;
+  readonly uploads: MirroredUploads;
+  /** Nodes that are to keep each blob, now: it follows how many there are. */
+  readonly copies: () => number;
   readonly degraded: "accept" | "refuse";
+  readonly clock: Clock;
   readonly random: Random;
   readonly log: Logger;
 }
@@ -47,6 +49,8 @@ export interface CopyKeeperOptions {
 const BEGIN_TIMEOUT_MS = 3_000;
 /** Answers start within 20 s of a body's last byte: clients give up after 30 s. */
 const COMMIT_TIMEOUT_MS = 18_000;
+/** Time for replacing a lost copy however long the commit took. */
+const LEAST_FILL_MS = 1_000;
 
 /** The changes that tell where a stored blob is. */
 export function holderChanges({ digest, size, nodes }: StoredBlob): Change[] {
@@ -65,86 +69,98 @@ class Keeper implements CopyKeeper {
   }
 
   async begin({ digest, algorithm }: { digest?: Digest; algorithm?: DigestAlgorithm }): Promise<BegunUpload> {
-    const id = newUploadId(this.#options.random);
-    const nodes = this.#ranked(digest ?? digestOf(id));
-    let lastError: unknown;
-    for (const node of nodes) {
-      try {
-        await this.#control(node).beginUpload({ uploadId: id, algorithm }, { timeoutMs: BEGIN_TIMEOUT_MS });
-        return { id, node: processOf(node) };
-      } catch (error) {
-        this.#options.log.warn("an upload could not begin at a blob node", { node, error });
-        lastError = error;
-      }
+    const { nodes, uploads, random, log } = this.#options;
+    const id = newUploadId(random);
+    const tried = await this.#onOwners(digest ?? digestOf(id), [], async (node) => {
+      await nodes.control(processOf(node)).beginUpload({ uploadId: id, algorithm }, { timeoutMs: BEGIN_TIMEOUT_MS });
+    });
+    if (tried.done.length === 0) {
+      if (tried.error instanceof ContentError) throw tried.error;
+      throw new ContentError("unavailable", "no blob node of this site takes uploads", { cause: tried.error });
     }
-    if (lastError instanceof ContentError) throw lastError;
-    throw new ContentError("unavailable", "no blob node of this site takes uploads", { cause: lastError });
+    const upload = { id, nodes: tried.done.map(processOf) };
+    try {
+      this.#requireEnough(tried.done.length);
+    } catch (error) {
+      await uploads.cancel(upload).catch((cause: unknown) => log.debug("an upload stays behind", { error: cause }));
+      throw error;
+    }
+    return upload;
   }
 
   async commit(upload: BegunUpload, digest: Digest): Promise<StoredBlob> {
-    const landing = nodeName({ site: this.#options.topology.site, process: upload.node });
-    const control = this.#control(landing);
-    const { size } = await control.commitUpload({ uploadId: upload.id, digest }, { timeoutMs: COMMIT_TIMEOUT_MS });
-    const copied = await this.#onOwners(digest, async (node) => {
-      if (node === landing) return;
-      const fetch = { digest, size, holders: [landing], priority: blobV1.FetchPriority.PULL };
-      await this.#control(node).fetch(fetch, { timeoutMs: COMMIT_TIMEOUT_MS });
+    const { uploads, nodes, topology, clock } = this.#options;
+    const started = clock.monotonic();
+    const committed = await uploads.commit(upload, digest);
+    const here = committed.nodes.map((process) => nodeName({ site: topology.site, process }));
+    const { done } = await this.#onOwners(digest, here, async (node) => {
+      const timeoutMs = Math.max(LEAST_FILL_MS, COMMIT_TIMEOUT_MS - (clock.monotonic() - started));
+      const fetch = { digest, size: BigInt(committed.size), holders: here, priority: blobV1.FetchPriority.PULL };
+      await nodes.control(processOf(node)).fetch(fetch, { timeoutMs });
     });
-    return this.#enough({ digest, size: Number(size), nodes: [...new Set([...copied, landing])] });
+    const stored = { digest, size: committed.size, nodes: [...here, ...done] };
+    this.#requireEnough(stored.nodes.length);
+    return stored;
   }
 
   async store(bytes: Uint8Array, digest: Digest): Promise<StoredBlob> {
-    const nodes = await this.#onOwners(digest, async (node) => {
-      await this.#control(node).put({ digest, content: bytes }, { timeoutMs: COMMIT_TIMEOUT_MS });
+    const { nodes } = this.#options;
+    const { done, error } = await this.#onOwners(digest, [], async (node) => {
+      await nodes.control(processOf(node)).put({ digest, content: bytes }, { timeoutMs: COMMIT_TIMEOUT_MS });
     });
-    if (nodes.length === 0) throw new ContentError("unavailable", "no blob node of this site takes the manifest");
-    return this.#enough({ digest, size: bytes.byteLength, nodes });
+    if (done.length === 0) {
+      if (error instanceof ContentError && error.kind === "no-space") throw error;
+      throw new ContentError("unavailable", "no blob node of this site takes the manifest", { cause: error });
+    }
+    this.#requireEnough(done.length);
+    return { digest, size: bytes.byteLength, nodes: done };
   }
 
-  /** Runs `put` on the owners at once, and on further nodes in rank order for those that fail. Returns those that succeeded. */
-  async #onOwners(digest: Digest, put: (node: string) => Promise<void>): Promise<string[]> {
-    const ranked = this.#ranked(digest);
-    const wanted = Math.min(this.#options.copies, ranked.length);
+  /**
+   * Runs `put` on as many owners at once as are wanted beside those that have it, and on further nodes in their order
+   * for those that fail. `error`: the last failure, that of a full disk first.
+   */
+  async #onOwners(
+    digest: Digest,
+    have: readonly string[],
+    put: (node: string) => Promise<void>,
+  ): Promise<{ done: string[]; error?: unknown }> {
+    const order = this.#order(digest).filter((node) => !have.includes(node));
+    const missing = Math.min(Math.max(0, this.#options.copies() - have.length), order.length);
     const done: string[] = [];
     let next = 0;
-    let full: ContentError | undefined;
+    let failure: unknown;
     const worker = async (): Promise<void> => {
-      while (next < ranked.length) {
-        const node = ranked[next++]!;
+      while (next < order.length) {
+        const node = order[next++]!;
         try {
           await put(node);
           done.push(node);
           return;
         } catch (error) {
           this.#options.log.warn("a blob node did not take its copy", { node, digest, error });
-          if (error instanceof ContentError && error.kind === "no-space") full = error;
+          if (!(failure instanceof ContentError && failure.kind === "no-space")) failure = error;
         }
       }
     };
-    await Promise.all(Array.from({ length: wanted }, worker));
-    if (done.length === 0 && full !== undefined) throw full;
-    return done;
+    await Promise.all(Array.from({ length: missing }, worker));
+    return { done, error: failure };
   }
 
-  #enough(stored: StoredBlob): StoredBlob {
-    const { copies, degraded } = this.#options;
-    if (stored.nodes.length < copies && degraded === "refuse") {
-      throw unavailable(`only ${stored.nodes.length} of ${copies} copies could be stored, and this site refuses fewer`);
-    }
-    return stored;
+  #requireEnough(stored: number): void {
+    const copies = this.#options.copies();
+    if (stored >= copies || this.#options.degraded === "accept") return;
+    throw unavailable(`only ${stored} of ${copies} copies can be stored now, and this site refuses fewer`);
   }
 
-  /** This site's nodes in the digest's order. */
-  #ranked(digest: Digest): string[] {
+  /** This site's nodes in the order in which they are to keep the digest. */
+  #order(digest: Digest): string[] {
     const { peers, topology } = this.#options;
-    return rankNodes(digest, peers.processes("blob-node", topology.site).map(nodeName));
-  }
-
-  #control(node: string) {
-    const { peers, topology } = this.#options;
-    const address = peers.process(topology.site, processOf(node));
-    if (address === undefined) throw new ContentError("not-found", `there is no blob node ${node}`);
-    return peers.client(blobV1.BlobNodeService, address);
+    const listed = peers.processes(Role.blobNode, topology.site);
+    return placementOrder(
+      digest,
+      listed.map((address) => ({ node: nodeName(address), zone: address.zone })),
+    );
   }
 }
 

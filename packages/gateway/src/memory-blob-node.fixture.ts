@@ -16,7 +16,9 @@ export interface MemoryBlobNode {
   dieAfter: number | undefined;
   /** The first byte of all that it sends is wrong, as on a rotten disk. */
   rotten: boolean;
-  /** Bytes that reads of it sent. */
+  /** Dies once it has taken so many bytes of uploads; absent: never. */
+  dieAfterTaking: number | undefined;
+  /** Bytes that other nodes fetched, or reads of it sent. */
   sent: number;
   /** Whole content with the answer, as a node's cache of small blobs gives it. */
   inMemory: boolean;
@@ -36,6 +38,7 @@ export function createMemoryBlobNode(
     bytes: bytes(),
     down: false,
     dieAfter: undefined,
+    dieAfterTaking: undefined,
     rotten: false,
     sent: 0,
     inMemory: false,
@@ -150,7 +153,11 @@ export function createMemoryBlobNode(
           throw new ContentError("invalid-range", `the upload stands at ${target.offset}`);
         }
         try {
-          for await (const chunk of body) await target.write(chunk);
+          for await (const chunk of body) {
+            if (node.dieAfterTaking !== undefined && target.offset >= node.dieAfterTaking) node.down = true;
+            alive();
+            await target.write(chunk);
+          }
         } finally {
           await target.sync();
         }

@@ -21,6 +21,7 @@ import type { ResourceHandlers } from "./handler.ts";
 import { createImageStates } from "./image-state.ts";
 import { createLookup } from "./lookup.ts";
 import { createManifestBytes } from "./manifest-bytes.ts";
+import { MirroredUploads } from "./mirrored-upload.ts";
 import { createReadiness } from "./readiness.ts";
 import { createReceipts } from "./receipts.ts";
 import type { ResourceName } from "./router.ts";
@@ -79,7 +80,8 @@ export interface Gateway extends AsyncDisposable {
 export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Promise<Gateway> {
   await using opened = new AsyncDisposableStack();
   const { clock, timers, log, catalog } = deps;
-  const copies = config.copies ?? Math.min(2, deps.peers.processes("blob-node", deps.topology.site).length || 1);
+  const copies = (): number =>
+    config.copies ?? Math.min(2, deps.peers.processes("blob-node", deps.topology.site).length || 1);
   let boundTo = `${config.host}:${config.port}`;
 
   const clients = createClientOrigin({ trustedProxies: config.trustedProxies, fallbackHost: () => boundTo });
@@ -94,13 +96,14 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
   const lookup = createLookup(deps);
   const find = createFindContent({ catalog, lookup });
   const sources = createBlobSources({ ...deps, lookup, copies, transientWaitMs: config.transientWaitMs });
-  const keeper = createCopyKeeper({ ...deps, copies, degraded: config.degraded });
+  const nodes = createUploadNodes(deps);
+  const uploads = new MirroredUploads({ nodes, clock, timers, log });
+  const keeper = createCopyKeeper({ ...deps, nodes, uploads, copies, degraded: config.degraded });
   const commit = createCommitRecords({ ...deps, transientWaitMs: config.transientWaitMs });
   const push = createBlobPush({ ...deps, keeper, commit });
   const manifests = createManifestBytes({ ...config, sources, maxBytes: config.manifestCacheBytes });
   const images = createImageStates(deps);
   const receipts = createReceipts({ ...deps, images });
-  const nodes = createUploadNodes(deps);
   const proxy = opened.use(createSiteProxy({ peers: deps.peers, trust: deps.tls }));
   const parts = {
     ...config,
@@ -115,7 +118,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     push,
     manifests,
     receipts,
-    nodes,
+    uploads,
     proxy,
   };
 

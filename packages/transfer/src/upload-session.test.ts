@@ -4,12 +4,13 @@ import fc from "fast-check";
 import { openUploadSession, peekUploadSite, sealUploadSession, type UploadSession } from "./upload-session.ts";
 
 const key = Buffer.from("a key of the site for its tokens");
-const session: UploadSession = { site: "eu", node: "blob-node-1", id: "abc", repository: "team/app" };
+const session: UploadSession = { site: "eu", nodes: ["blob-node-1", "blob-node-3"], id: "abc", repository: "team/app" };
 const field = fc.string({ minLength: 1, maxLength: 60, unit: "binary" });
+const nodes = fc.array(fc.stringMatching(/^[a-z0-9-]{1,32}$/), { minLength: 1, maxLength: 7 });
 
 describe("upload session tokens", () => {
   it("come back as they were sealed, in one path segment", () => {
-    const sessions = fc.record({ site: field, node: field, id: field, repository: field }, { noNullPrototype: true });
+    const sessions = fc.record({ site: field, nodes, id: field, repository: field }, { noNullPrototype: true });
     fc.assert(
       fc.property(sessions, (sealed) => {
         const token = sealUploadSession(key, sealed);

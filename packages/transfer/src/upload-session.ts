@@ -4,8 +4,8 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 export interface UploadSession {
   /** Site where the bytes land. */
   readonly site: string;
-  /** Process name of the blob node there. */
-  readonly node: string;
+  /** Process names of the blob nodes there that take the bytes, each all of them; seven at most. */
+  readonly nodes: readonly string[];
   /** Id of the upload at that node. */
   readonly id: string;
   /** Repository that the upload belongs to. */
@@ -14,7 +14,8 @@ export interface UploadSession {
 
 const VERSION = 1;
 const MAC_BYTES = 32;
-const FIELDS = ["site", "node", "id", "repository"] as const;
+/** `nodes` are joined by commas, which no name has. */
+const FIELDS = ["site", "nodes", "id", "repository"] as const;
 const MAX_TOKEN_CHARS = Math.ceil(((1 + FIELDS.length * 256 + MAC_BYTES) * 4) / 3);
 
 /**
@@ -27,7 +28,8 @@ const MAX_TOKEN_CHARS = Math.ceil(((1 + FIELDS.length * 256 + MAC_BYTES) * 4) / 
 export function sealUploadSession(key: Uint8Array, session: UploadSession): string {
   const parts: Uint8Array[] = [Uint8Array.of(VERSION)];
   for (const field of FIELDS) {
-    const text = Buffer.from(session[field], "utf8");
+    const value = field === "nodes" ? session.nodes.join(",") : session[field];
+    const text = Buffer.from(value, "utf8");
     if (text.length === 0 || text.length > 255) throw new RangeError(`upload session: ${field} must be 1 to 255 bytes`);
     parts.push(Uint8Array.of(text.length), text);
   }
@@ -72,6 +74,6 @@ function readFields(payload: Buffer): UploadSession | undefined {
     at = end;
   }
   if (at !== payload.length) return undefined;
-  const [site, node, id, repository] = values as [string, string, string, string];
-  return { site, node, id, repository };
+  const [site, nodes, id, repository] = values as [string, string, string, string];
+  return { site, nodes: nodes.split(","), id, repository };
 }

@@ -6,17 +6,17 @@ import type { AnswerHeaders } from "../answer.ts";
 import { answerPushed, type BlobPush, unknownUpload } from "../blob-push.ts";
 import type { Exchange } from "../exchange.ts";
 import type { ResourceHandlers } from "../handler.ts";
+import type { MirroredUploads } from "../mirrored-upload.ts";
 import { parseQuery } from "../query.ts";
 import { Refusal } from "../refusal.ts";
 import type { Match } from "../router.ts";
 import type { SiteProxy } from "../site-proxy.ts";
-import { appendBody, type UploadNodes } from "../upload-nodes.ts";
 
 interface UploadParts {
   readonly access: Access;
   readonly answers: AnswerHeaders;
   readonly topology: Topology;
-  readonly nodes: UploadNodes;
+  readonly uploads: MirroredUploads;
   readonly push: BlobPush;
   readonly proxy: SiteProxy;
   readonly uploadKey: Uint8Array;
@@ -66,14 +66,13 @@ async function patch(exchange: Exchange, session: OpenSession, parts: UploadPart
 async function put(exchange: Exchange, session: OpenSession, parts: UploadParts): Promise<void> {
   const digest = requiredDigest(parseQuery(exchange.query).get("digest"));
   if (exchange.hasBody && exchange.bodyLength !== 0) await appendLast(exchange, session, parts);
-  const upload = { id: session.id, node: session.node };
-  const pushed = await parts.push.finish(session.repository, upload, digest, session.principal);
+  const pushed = await parts.push.finish(session.repository, session, digest, session.principal);
   answerPushed(exchange, session.repository, pushed, parts.answers);
 }
 
 async function cancel(exchange: Exchange, session: OpenSession, parts: UploadParts): Promise<void> {
   await offsetOf(session, parts);
-  await parts.nodes.control(session.node).cancelUpload({ uploadId: session.id });
+  await parts.uploads.cancel(session);
   exchange.send(204, parts.answers.fixed);
 }
 
@@ -101,7 +100,8 @@ async function append(exchange: Exchange, session: OpenSession, parts: UploadPar
   }
   if (!exchange.hasBody) return await offsetOf(session, parts);
   try {
-    return await appendBody(parts.nodes.bytes(session.node), session.id, exchange, { offset: span?.start, final });
+    // Not tied to the client's going away: what has arrived is kept for a resume. A body that breaks off ends it.
+    return await parts.uploads.append(session, exchange.body(), { offset: span?.start, final });
   } catch (error) {
     if (isContentError(error, "not-found")) throw unknownUpload(error);
     if (!isContentError(error, "invalid-range")) throw error;
@@ -114,14 +114,9 @@ async function append(exchange: Exchange, session: OpenSession, parts: UploadPar
   }
 }
 
-async function offsetOf(session: OpenSession, { nodes }: UploadParts): Promise<number> {
-  const { offset } = await orUnknown(nodes.control(session.node).uploadStatus({ uploadId: session.id }));
-  return Number(offset);
-}
-
-async function orUnknown<T>(call: Promise<T>): Promise<T> {
+async function offsetOf(session: OpenSession, { uploads }: UploadParts): Promise<number> {
   try {
-    return await call;
+    return await uploads.offset(session);
   } catch (error) {
     throw isContentError(error, "not-found") ? unknownUpload(error) : error;
   }

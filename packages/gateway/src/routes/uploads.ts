@@ -17,9 +17,9 @@ import type { BlobSources } from "../blob-sources.ts";
 import type { CopyKeeper } from "../copy-keeper.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Handler } from "../handler.ts";
+import type { MirroredUploads } from "../mirrored-upload.ts";
 import { parseQuery } from "../query.ts";
 import { Refusal } from "../refusal.ts";
-import { appendBody, type UploadNodes } from "../upload-nodes.ts";
 import { sendProgress } from "./upload.ts";
 
 interface UploadsParts {
@@ -29,7 +29,7 @@ interface UploadsParts {
   readonly topology: Topology;
   readonly sources: BlobSources;
   readonly keeper: CopyKeeper;
-  readonly nodes: UploadNodes;
+  readonly uploads: MirroredUploads;
   readonly push: BlobPush;
   readonly uploadKey: Uint8Array;
 }
@@ -102,14 +102,13 @@ async function pushWhole(
   parts: UploadsParts,
 ): Promise<void> {
   const upload = await parts.keeper.begin({ digest, algorithm: digestAlgorithm(digest) });
-  const control = parts.nodes.control(upload.node);
   try {
-    if (exchange.hasBody)
-      await appendBody(parts.nodes.bytes(upload.node), upload.id, exchange, { offset: 0, final: true });
+    // Not tied to the client's going away: a body that breaks off ends it.
+    if (exchange.hasBody) await parts.uploads.append(upload, exchange.body(), { offset: 0, final: true });
     answerPushed(exchange, name, await parts.push.finish(name, upload, digest, principal), parts.answers);
   } catch (error) {
     // Nobody knows this upload's name: it cannot be resumed.
-    await control.cancelUpload({ uploadId: upload.id }).catch(() => undefined);
+    await parts.uploads.cancel(upload).catch(() => undefined);
     throw error;
   }
 }
