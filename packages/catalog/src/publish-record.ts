@@ -60,8 +60,9 @@ export function placeOf(site: string, record: recordV1.Record): { key: string; s
   return { key, subject: subjectOf(site, name) };
 }
 
-async function catchUp(
-  { log, fold, view, timers, signal }: PublishOptions,
+/** Resolves when the view has what the log has of the register, or after a moment when it is held back. */
+export async function catchUp(
+  { log, fold, view, timers, signal }: Pick<PublishOptions, "log" | "fold" | "view" | "timers" | "signal">,
   subject: string,
   key: string,
 ): Promise<void> {

@@ -155,12 +155,13 @@ test("a history record follows each tag write, with what was there before", asyn
   assert.equal(subjects.filter((kind) => kind === "tag").length >= 1, true);
 });
 
-/** Logs whose appends can be made to fail, before or after they took effect. */
+/** Logs without transactions, whose appends can be made to fail, before or after they took effect. */
 function breakable(logs: EventLogs): { logs: EventLogs; mode: "work" | "fail-before" | "fail-after" | "away" } {
   const broken = { mode: "work" as "work" | "fail-before" | "fail-after" | "away" };
   const wrap = (log: EventLog): EventLog =>
     new Proxy(log, {
       get(target, property) {
+        if (property === "appendAll") return undefined;
         if (property === "append") {
           return async (...args: Parameters<EventLog["append"]>) => {
             const away = new ContentError("unavailable", "the log went away");
@@ -259,6 +260,7 @@ test("where an acknowledgement is no sync, entries stay until a peer has them", 
         new Proxy(await site.logs.open(...args), {
           get(target, property) {
             if (property === "durableAcks") return false;
+            if (property === "appendAll") return undefined;
             const value: unknown = Reflect.get(target, property, target);
             return typeof value === "function" ? value.bind(target) : value;
           },
@@ -287,4 +289,34 @@ test("an aborted commit is given up for its caller, not for the log", async () =
   const answer = catalog.commit([tag("latest", "m2")], { signal: stop.signal });
   stop.abort();
   await assert.rejects(answer, { kind: "unavailable" });
+});
+
+test("a log with transactions takes a commit whole, without the outbox, also when another writer was first", async () => {
+  await using site = await openTestSite();
+  const outbox = createMemoryStore();
+  let kept = 0;
+  const counted: OrderedStore = {
+    get: (key) => outbox.get(key),
+    range: (range) => outbox.range(range),
+    flushed: () => outbox.flushed(),
+    clear: () => outbox.clear(),
+    transaction: (change) => {
+      kept += 1;
+      return outbox.transaction(change);
+    },
+    [Symbol.asyncDispose]: () => outbox[Symbol.asyncDispose](),
+  };
+  const catalog = await site.open({ outbox: counted });
+  const other = await site.open({ writer: "other" });
+  await catalog.commit([tag("warm")]);
+  const before = kept;
+  const names = Array.from({ length: 20 }, (_, index) => `m${index}`);
+  await Promise.all(
+    names.flatMap((name, index) =>
+      [catalog, other].map((writer) => writer.commit([tag("latest", name), tag(`own-${name}`, `m${index + 1}`)])),
+    ),
+  );
+  await until(() => named(catalog, "latest") === named(other, "latest"));
+  for (const [index, name] of names.entries()) assert.equal(named(other, `own-${name}`), digestFor(`m${index + 1}`));
+  assert.equal(kept, before);
 });

@@ -15,6 +15,7 @@ import { findRecord } from "./lookups.ts";
 import { encodeRecord, latestTime } from "./merge.ts";
 import type { Outbox, OutboxEntry } from "./outbox.ts";
 import { OutboxKeeper } from "./outbox-keeper.ts";
+import { publishAtOnce } from "./publish-at-once.ts";
 import { publishRecord } from "./publish-record.ts";
 import { formatVersion, type Position } from "./version-token.ts";
 import type { View } from "./view.ts";
@@ -45,12 +46,16 @@ interface Item {
   history?: recordV1.Record;
 }
 
-/** A commit between the outbox and the answer. */
-interface Commit {
+/** A planned commit on its way into the log. */
+interface PlannedCommit {
   readonly items: readonly Item[];
   readonly condition: TagCondition | undefined;
   readonly log: EventLog;
   readonly traceparent: string | undefined;
+}
+
+/** One that waits in the outbox. */
+interface Commit extends PlannedCommit {
   entry: OutboxEntry;
 }
 
@@ -117,7 +122,7 @@ export class Writer implements Pick<CatalogWriter, "commit">, AsyncDisposable {
     condition: TagCondition | undefined,
     { log, traceparent, signal }: { log: EventLog; traceparent: string | undefined; signal: AbortSignal },
   ): Promise<{ position: Position; registers: number } | undefined> {
-    const { fold, hlc, outbox, view } = this.#options;
+    const { fold, hlc, view } = this.#options;
     for (;;) {
       const wanted = planCommit(view.store, changes, condition);
       using _locks = await this.#locks.acquire(wanted.keys());
@@ -132,15 +137,10 @@ export class Writer implements Pick<CatalogWriter, "commit">, AsyncDisposable {
         return undefined;
       }
       const items = this.#items(plan);
-      const commit: Commit = {
-        items,
-        condition,
-        log,
-        traceparent,
-        entry: outbox.newEntry(recordsIn(items), condition),
-      };
-      await this.#keep(commit);
-      const sequence = await orAborted(this.#publish(commit), signal);
+      const sequence =
+        log.appendAll === undefined
+          ? await this.#viaOutbox({ items, condition, log, traceparent }, signal)
+          : await orAborted(this.#atOnce({ items, condition, log, traceparent }, log.appendAll), signal);
       await fold.untilShown(sequence, signal);
       return { position: { incarnation: this.#incarnation(), sequence }, registers: plan.size };
     }
@@ -165,6 +165,22 @@ export class Writer implements Pick<CatalogWriter, "commit">, AsyncDisposable {
     const { hlc, view } = this.#options;
     const seen = findRecord(view.store, viewKey)?.record;
     return recordsOf(intent, { seen, stamp: (after) => hlc.next(after), after: latestTime(seen) });
+  }
+
+  /** A log that takes all of it in one synced transaction needs no outbox before it. */
+  async #atOnce(commit: PlannedCommit, appendAll: NonNullable<EventLog["appendAll"]>): Promise<number> {
+    const { timers } = this.#options;
+    const message = "the log did not take the write in time: its outcome is not known, a retry is safe";
+    using deadline = new Deadline({ timers, ms: COMMIT_TIMEOUT_MS, message });
+    const conflicted = (item: Item): Promise<void> => this.#stampAgain(commit, item);
+    return await publishAtOnce({ ...this.#options, ...commit, appendAll, conflicted, signal: deadline.signal });
+  }
+
+  async #viaOutbox(planned: PlannedCommit, signal: AbortSignal): Promise<number> {
+    const entry = this.#options.outbox.newEntry(recordsIn(planned.items), planned.condition);
+    const commit: Commit = { ...planned, entry };
+    await this.#keep(commit);
+    return await orAborted(this.#publish(commit), signal);
   }
 
   /** Puts the commit into the outbox. After that its outcome is open until the log has it. */
@@ -221,18 +237,24 @@ export class Writer implements Pick<CatalogWriter, "commit">, AsyncDisposable {
     );
   }
 
-  /** After a conflict: a put must come after what was first, a deletion keeps to what its caller had seen. */
   async #again(commit: Commit, item: Item): Promise<void> {
-    const { hlc, outbox, view } = this.#options;
+    await this.#stampAgain(commit, item);
+    if (item.intent.value !== undefined) {
+      commit.entry = { ...commit.entry, records: recordsIn(commit.items) };
+      await this.#options.outbox.put(commit.entry);
+    }
+  }
+
+  /** After a conflict: a put must come after what was first, a deletion keeps to what its caller had seen. */
+  async #stampAgain({ condition }: PlannedCommit, item: Item): Promise<void> {
+    const { hlc, view } = this.#options;
     const { intent } = item;
     if (intent.value !== undefined) {
       await hlc.prepare(latestTime(findRecord(view.store, item.viewKey)?.record));
     }
-    checkCondition(view.store, { kind: "tag", ...intent.tag }, commit.condition);
+    checkCondition(view.store, { kind: "tag", ...intent.tag }, condition);
     if (intent.value !== undefined) {
       Object.assign(item, this.#stamped(item.viewKey, intent));
-      commit.entry = { ...commit.entry, records: recordsIn(commit.items) };
-      await outbox.put(commit.entry);
     }
   }
 

@@ -82,6 +82,13 @@ export interface EventLogReader {
   tail(after: number | Cursor, options: { signal: AbortSignal }): AsyncIterable<TailBatch>;
 }
 
+/** An entry of {@link EventLogWriter.appendAll}. */
+export interface ConditionalEntry {
+  readonly entry: NewEntry;
+  /** See {@link AppendOptions}. */
+  readonly expectedLastSubjectSequence?: number;
+}
+
 export interface EventLogWriter {
   /**
    * Resolves with the entry's sequence once the log acknowledges it. Calls made in one turn keep their order.
@@ -89,6 +96,12 @@ export interface EventLogWriter {
    * @throws ContentError `conflict` when an expectation fails, `unavailable` when the outcome may be unknown.
    */
   append(entry: NewEntry, options?: AppendOptions): Promise<number>;
+  /**
+   * Appends entries of different subjects, all of them or none, and resolves with their sequences once they are
+   * fsynced. Absent where the log has no such transaction (NATS).
+   * @throws ContentError `conflict` when one expectation fails: nothing was written then; `unavailable`, `no-space`.
+   */
+  appendAll?(entries: readonly ConditionalEntry[], options?: { signal?: AbortSignal }): Promise<number[]>;
   /**
    * True when an append that is acknowledged has been fsynced by then (embedded; NATS with sync_interval: always, or R3).
    * Otherwise an outbox entry is kept for `fsyncDelayMs` after its acknowledgement.

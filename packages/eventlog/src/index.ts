@@ -3,6 +3,7 @@ export { type EmbeddedLogsOptions, openEmbeddedLogs } from "./embedded/open-embe
 export type {
   AppendOptions,
   Bulletin,
+  ConditionalEntry,
   Cursor,
   EventLog,
   EventLogReader,

@@ -24,9 +24,8 @@ export function writeDurably(path: string, content: Uint8Array): Promise<void> {
 }
 
 function writeAll(fd: number, content: Uint8Array, done: (error: Error | null) => void): void {
-  if (content.byteLength === 0) return done(null);
   write(fd, content, (error, written) => {
-    if (error !== null) done(error);
+    if (error !== null || written === content.byteLength) done(error);
     else writeAll(fd, content.subarray(written), done);
   });
 }

@@ -46,6 +46,34 @@ export function appendCases(make: () => Promise<LogServer>, { shared }: LogCapab
     assert.equal((await log.last("order.tag.9"))?.sequence, 10);
   });
 
+  test("entries that are appended together are all written, or none", async (context) => {
+    await using logs = await used.server.connect("eu/together");
+    const log = await logs.open("together");
+    if (log.appendAll === undefined) {
+      context.skip("this log has no transactions");
+      return;
+    }
+    const entryOf = (name: string, value: string, expectedLastSubjectSequence?: number) => ({
+      entry: { subject: `together.${name}`, payload: bytes(value) },
+      ...(expectedLastSubjectSequence !== undefined && { expectedLastSubjectSequence }),
+    });
+    assert.deepEqual(await log.appendAll([entryOf("a", "1", 0), entryOf("b", "1", 0), entryOf("c", "1")]), [1, 2, 3]);
+    const late = [entryOf("a", "2", 1), entryOf("c", "2"), entryOf("b", "2", 1)];
+    const outcomes = await Promise.allSettled([
+      log.appendAll(late),
+      log.append(entryOf("b", "3").entry, { expectedLastSubjectSequence: 2 }),
+      log.appendAll([entryOf("b", "4", 2)]),
+    ]);
+    const [refused, written, refusedToo] = outcomes;
+    assert.ok(refused?.status === "rejected" && isContentError(refused.reason, "conflict"));
+    assert.deepEqual(written, { status: "fulfilled", value: 4 });
+    assert.ok(refusedToo?.status === "rejected" && isContentError(refusedToo.reason, "conflict"));
+    const values = (await allEntries(log)).map(({ payload }) => text(payload));
+    assert.deepEqual(values, ["1", "1", "3"]);
+    await assert.rejects(log.appendAll([entryOf("a", "5"), entryOf("wrong subject", "5")]), { kind: "invalid" });
+    assert.equal((await log.head()).sequence, 4);
+  });
+
   test("a new entry of a subject removes the older one, unless the stream keeps all", async () => {
     await using logs = await used.server.connect("eu/compaction");
     for (const compact of [true, false]) {

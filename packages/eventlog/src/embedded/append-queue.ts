@@ -1,6 +1,6 @@
 import { ContentError, ContentErrorKind } from "@meridian/oci";
 import { witnessHash } from "../cursor.ts";
-import type { AppendOptions, NewEntry } from "../event-log.ts";
+import type { AppendOptions, ConditionalEntry, NewEntry } from "../event-log.ts";
 import { expiredSessions, isSessionSubject, newSession, type SessionWriter } from "../session.ts";
 import { decodeEntry, encodeEntry } from "./entry-codec.ts";
 import {
@@ -28,9 +28,10 @@ interface Waiting {
   readonly target: AppendTarget;
   /** The life of the stream that the caller appended to. */
   readonly meta: StreamMeta;
-  readonly entry: NewEntry;
-  readonly options: AppendOptions;
-  readonly resolve: (sequence: number) => void;
+  /** All or none. */
+  readonly entries: readonly ConditionalEntry[];
+  readonly expectedLastSequence: number | undefined;
+  readonly resolve: (sequences: number[]) => void;
   readonly reject: (error: Error) => void;
 }
 
@@ -39,7 +40,7 @@ interface Head {
   readonly sequence: number;
 }
 
-type Outcome = { readonly sequence: number } | { readonly error: Error };
+type Outcome = { readonly sequences: number[] } | { readonly error: Error };
 
 const MAX_BATCH = 4_096;
 
@@ -56,14 +57,19 @@ export class AppendQueue {
     this.#writer = writer;
   }
 
-  append(target: AppendTarget, entry: NewEntry, options: AppendOptions): Promise<number> {
+  /** Resolves with the entries' sequences; when an expectation fails none of them is written. */
+  append(
+    target: AppendTarget,
+    entries: readonly ConditionalEntry[],
+    { expectedLastSequence }: Pick<AppendOptions, "expectedLastSequence"> = {},
+  ): Promise<number[]> {
     return new Promise((resolve, reject) => {
       const { meta } = target;
       if (this.#closed || meta === undefined) {
         reject(dropped(target.stream));
         return;
       }
-      this.#waiting.push({ target, meta, entry, options, resolve, reject });
+      this.#waiting.push({ target, meta, entries, expectedLastSequence, resolve, reject });
       this.#running ??= this.#run();
     });
   }
@@ -110,47 +116,49 @@ export class AppendQueue {
     }
     for (const [index, { resolve, reject }] of batch.entries()) {
       const outcome = outcomes[index]!;
-      if ("sequence" in outcome) {
-        resolve(outcome.sequence);
+      if ("sequences" in outcome) {
+        resolve(outcome.sequences);
       } else {
         reject(outcome.error);
       }
     }
   }
 
-  #apply({ target, meta, entry, options }: Waiting, heads: Map<AppendTarget, Head>): Outcome {
+  #apply({ target, meta, entries, expectedLastSequence }: Waiting, heads: Map<AppendTarget, Head>): Outcome {
     if (target.meta !== meta) {
       return { error: dropped(target.stream) };
     }
     const begun = heads.get(target)?.sequence;
     const head = begun ?? readSequence(this.#file.heads.get(idKey(meta.id)));
-    const error = this.#unexpected(target.stream, meta, entry.subject, head, options);
+    if (expectedLastSequence !== undefined && expectedLastSequence !== head) {
+      return { error: conflict(`log ${target.stream} ends at ${head}, not at ${expectedLastSequence}`) };
+    }
+    const error = this.#unexpected(meta, entries);
     if (error !== undefined) {
       return { error };
     }
-    const before = begun === undefined && target.sessionDue ? this.#putSession(target.stream, meta, head) : head;
-    const sequence = before + 1;
-    this.#put(target.stream, meta, sequence, entry);
-    heads.set(target, { meta, sequence });
-    return { sequence };
+    let last = begun === undefined && target.sessionDue ? this.#putSession(target.stream, meta, head) : head;
+    const sequences = entries.map(({ entry }) => {
+      last += 1;
+      this.#put(target.stream, meta, last, entry);
+      return last;
+    });
+    heads.set(target, { meta, sequence: last });
+    return { sequences };
   }
 
-  #unexpected(
-    stream: string,
-    { id }: StreamMeta,
-    subject: string,
-    head: number,
-    { expectedLastSequence, expectedLastSubjectSequence }: AppendOptions,
-  ): Error | undefined {
-    if (expectedLastSequence !== undefined && expectedLastSequence !== head) {
-      return conflict(`log ${stream} ends at ${head}, not at ${expectedLastSequence}`);
+  /** All expectations are looked at before anything is written. */
+  #unexpected({ id }: StreamMeta, entries: readonly ConditionalEntry[]): Error | undefined {
+    for (const { entry, expectedLastSubjectSequence: expected } of entries) {
+      if (expected === undefined) {
+        continue;
+      }
+      const last = readSequence(this.#file.subjects.get(subjectKey(id, entry.subject)));
+      if (last !== expected) {
+        return conflict(`the last entry of ${entry.subject} is ${last}, not ${expected}`);
+      }
     }
-    if (expectedLastSubjectSequence === undefined) {
-      return undefined;
-    }
-    const last = readSequence(this.#file.subjects.get(subjectKey(id, subject)));
-    const expected = expectedLastSubjectSequence;
-    return last === expected ? undefined : conflict(`the last entry of ${subject} is ${last}, not ${expected}`);
+    return undefined;
   }
 
   #put(stream: string, { id, compact }: StreamMeta, sequence: number, entry: NewEntry): void {

@@ -4,6 +4,7 @@ import { abortable } from "../abortable.ts";
 import { checkCursor, cursorOf, requireFit } from "../cursor.ts";
 import type {
   AppendOptions,
+  ConditionalEntry,
   Cursor,
   EventLog,
   Incarnation,
@@ -94,9 +95,21 @@ export class EmbeddedLog implements EventLog, AppendTarget {
   async append(entry: NewEntry, options: AppendOptions = {}): Promise<number> {
     this.#alive();
     requireEntry(this.stream, entry.subject, entry.payload);
-    const { signal } = options;
+    const { signal, expectedLastSubjectSequence, expectedLastSequence } = options;
     signal?.throwIfAborted();
-    return abortable(this.#queue.append(this, traced(entry), options), signal);
+    const one = [{ entry: traced(entry), expectedLastSubjectSequence }];
+    const [sequence] = await abortable(this.#queue.append(this, one, { expectedLastSequence }), signal);
+    return sequence!;
+  }
+
+  async appendAll(entries: readonly ConditionalEntry[], { signal }: { signal?: AbortSignal } = {}): Promise<number[]> {
+    this.#alive();
+    for (const { entry } of entries) {
+      requireEntry(this.stream, entry.subject, entry.payload);
+    }
+    signal?.throwIfAborted();
+    const all = entries.map(({ entry, ...expected }) => ({ entry: traced(entry), ...expected }));
+    return abortable(this.#queue.append(this, all), signal);
   }
 
   async *tail(after: number | Cursor, { signal }: { signal: AbortSignal }): AsyncGenerator<TailBatch> {
