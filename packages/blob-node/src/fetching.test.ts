@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
-import { mkdtemp, open, rm } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, afterEach, before, beforeEach, describe, it } from "node:test";
-import { ContentError, type Digest, digestHex, digestOf } from "@meridian/oci";
+import { ContentError, type Digest, digestOf } from "@meridian/oci";
 import type { DevPki } from "@meridian/pki";
 import type { BlobStore } from "@meridian/storage";
 import type { NodeBytes, OpenSpan } from "@meridian/transfer";
+import { lyingStore } from "./lying-store.fixture.ts";
 import { Collected, createTestCertificates, createTestCluster, type TestCluster, until } from "./test-cluster.ts";
 
 const content = randomBytes(4_500_000);
@@ -237,17 +238,9 @@ describe("a blob that only other sites hold", () => {
 });
 
 describe("a holder that sends wrong bytes", () => {
-  async function corrupt(site: string, at: number): Promise<void> {
-    const hex = digestHex(digest);
-    const file = await open(join(cluster.root(site), "blobs", "sha256", hex.slice(0, 2), hex), "r+");
-    await file.write(Buffer.from("wrong"), 0, 5, at);
-    await file.close();
-  }
-
   it("is cut off before the last piece, quarantined, and nothing of it is stored", async () => {
-    await using eu = await cluster.start("eu");
+    await using eu = await cluster.start("eu", { store: (store) => lyingStore(store, 1_000) });
     await put(eu.store);
-    await corrupt("eu", 1_000);
     await using us = await cluster.start("us");
     const sink = new Collected();
     const holders = ["eu/blob-node"];
@@ -263,11 +256,10 @@ describe("a holder that sends wrong bytes", () => {
   });
 
   it("is replaced by another holder for the next request, and for readers who were sent nothing yet", async () => {
-    await using eu = await cluster.start("eu");
+    await using eu = await cluster.start("eu", { store: (store) => lyingStore(store, 4_499_000) });
     await using ap = await cluster.start("ap");
     await put(eu.store);
     await put(ap.store);
-    await corrupt("eu", 4_499_000);
     await using us = await cluster.start("us");
     // Its whole span is in the last piece: it has been sent nothing when the hash turns out wrong.
     const tail = pull(us.remote, { span: { start: content.length - 1_000, end: content.length } });
@@ -277,11 +269,10 @@ describe("a holder that sends wrong bytes", () => {
   });
 
   it("is found out when its bytes were mixed with another's", async () => {
-    await using eu = await cluster.start("eu");
+    await using eu = await cluster.start("eu", { store: (store) => lyingStore(store, 1_000) });
     await using ap = await cluster.start("ap");
     await put(eu.store);
     await put(ap.store);
-    await corrupt("eu", 1_000);
     await using us = await cluster.start("us");
     const link = await cluster.link("us", "eu");
     link.cutAfter(3_000_000);
@@ -295,11 +286,10 @@ describe("a holder that sends wrong bytes", () => {
   });
 
   it("does not leave a partial behind that spoils the next fetch", async () => {
-    await using eu = await cluster.start("eu");
+    await using eu = await cluster.start("eu", { store: (store) => lyingStore(store, 1_000) });
     await using ap = await cluster.start("ap");
     await put(eu.store);
     await put(ap.store);
-    await corrupt("eu", 1_000);
     const first = await cluster.start("us", { config: { stallTimeoutMs: 10_000 } });
     const link = await cluster.link("us", "eu");
     link.stopAfter(3_000_000);

@@ -26,21 +26,37 @@ export class BlobCount {
     this.#bytes -= size;
   }
 
+  /** Counts anew at the next question: something has gone of which nobody knows how it was counted. */
+  forget(): void {
+    this.#counting = undefined;
+    this.#blobs = 0;
+    this.#bytes = 0;
+  }
+
   /** What comes or goes while the first count runs may be counted or not. */
   async read(): Promise<{ blobs: number; bytes: number }> {
-    this.#counting ??= this.#count();
+    if (this.#counting === undefined) {
+      const counting = this.#count(() => this.#counting === counting);
+      this.#counting = counting;
+    }
     await this.#counting;
     return { blobs: Math.max(0, this.#blobs), bytes: Math.max(0, this.#bytes) };
   }
 
-  async #count(): Promise<void> {
+  async #count(isCurrent: () => boolean): Promise<void> {
+    let blobs = 0;
+    let bytes = 0;
     try {
-      for await (const { size } of this.#list()) this.added(size);
+      for await (const { size } of this.#list()) {
+        blobs++;
+        bytes += size;
+      }
     } catch (error) {
-      this.#counting = undefined;
-      this.#blobs = 0;
-      this.#bytes = 0;
+      if (isCurrent()) this.forget();
       throw error;
     }
+    if (!isCurrent()) return;
+    this.#blobs += blobs;
+    this.#bytes += bytes;
   }
 }

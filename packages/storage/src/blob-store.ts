@@ -1,4 +1,5 @@
 import type { Digest, DigestAlgorithm } from "@meridian/oci";
+import type { BlobChecks } from "./blob-checks.ts";
 
 /** A stored blob. */
 export interface BlobInfo {
@@ -101,6 +102,8 @@ export interface BlobLister {
 
 /** Content-addressed bytes of one disk or bucket. */
 export interface BlobStore extends BlobReader, BlobWriter, BlobDeleter, BlobLister, AsyncDisposable {
+  /** Looks after stored copies; absent where the driver's own storage does that. */
+  readonly checks?: BlobChecks;
   /** Writes, reads and deletes a small probe. @throws ContentError `unavailable` or `no-space`, with what the operator should do. */
   probe(signal?: AbortSignal): Promise<void>;
 }

@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { mkdir, readdir, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ContentError, type Digest, digestAlgorithm, digestHex, tryParseDigest } from "@meridian/oci";
 import type { DirectorySync } from "./directory-sync.ts";
@@ -23,11 +23,14 @@ const FORMAT = 1;
  *           state                       how far data is synced, see upload-state.ts
  *         .put-…                        content on its way into place in one step
  *         .probe-…                      of a health check
+ *       quarantine/
+ *         sha256-aa0123…-<ms>           a copy that was found to be wrong, and when (Unix epoch); for the operator
  */
 export class FilesystemLayout {
   readonly root: string;
   readonly blobs: string;
   readonly uploads: string;
+  readonly quarantine: string;
   readonly #made = new Set<string>();
   #puts = 0;
   readonly #directories: DirectorySync;
@@ -36,6 +39,7 @@ export class FilesystemLayout {
     this.root = root;
     this.blobs = join(root, "blobs");
     this.uploads = join(root, "uploads");
+    this.quarantine = join(root, "quarantine");
     this.#directories = directories;
   }
 
@@ -67,6 +71,7 @@ export class FilesystemLayout {
       for (const folder of [join(this.blobs, "sha256"), join(this.blobs, "sha512"), this.uploads]) {
         await this.makeFolder(folder);
       }
+      await this.#makePrefixes(join(this.blobs, "sha256"));
     } catch (error) {
       throw fileError(error, "keep blobs", this.root);
     }
@@ -80,6 +85,19 @@ export class FilesystemLayout {
     await mkdir(path, { recursive: true, mode: 0o700 });
     await this.#directories.sync(parent);
     this.#made.add(path);
+  }
+
+  /** All folders of an algorithm at once, with one fsync: made on demand, each would cost the push that needs it one. */
+  async #makePrefixes(folder: string): Promise<void> {
+    const there = new Set(await readdir(folder));
+    const wanted = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, "0"));
+    const make = async (prefix: string): Promise<void> => {
+      if (!there.has(prefix)) await mkdir(join(folder, prefix), { mode: 0o700 });
+    };
+    const made = await Promise.allSettled(wanted.map(make));
+    await this.#directories.sync(folder);
+    // One that could not be made, as on a full disk, is tried again by the push that needs it.
+    for (const [i, { status }] of made.entries()) if (status === "fulfilled") this.#made.add(join(folder, wanted[i]!));
   }
 
   async #checkFormat(): Promise<void> {

@@ -6,15 +6,18 @@ import { unlessAborted } from "./abort.ts";
 import { BlobCount } from "./blob-count.ts";
 import type { BlobInfo, BlobStore, OpenBlob, Upload } from "./blob-store.ts";
 import { BufferPool } from "./buffer-pool.ts";
+import { DigestTurns } from "./digest-turns.ts";
 import { DirectorySync } from "./directory-sync.ts";
 import { EarlySyncs } from "./early-syncs.ts";
-import { openFileBlob } from "./file-blob.ts";
 import { errorCode, fileError } from "./file-error.ts";
+import { FilesystemChecks } from "./filesystem-checks.ts";
 import { FilesystemLayout } from "./filesystem-layout.ts";
+import { FilesystemQuarantine } from "./filesystem-quarantine.ts";
 import { FilesystemUploads } from "./filesystem-uploads.ts";
 import { requireDigest } from "./require-digest.ts";
 import { sweepUploads } from "./sweep.ts";
 import { UploadSessions } from "./upload-sessions.ts";
+import { fileState } from "./verified-copies.ts";
 import { writeDurably } from "./write-durably.ts";
 
 /** Where a filesystem store is and what it uses. */
@@ -31,6 +34,9 @@ export interface FilesystemStoreOptions {
 }
 
 const WEEK_MS = 7 * 24 * 3600 * 1000;
+const QUARANTINED_FOR_MS = WEEK_MS;
+/** A folder has a blob's name: files do not replace it. */
+const IN_THE_WAY: ReadonlySet<string> = new Set(["EISDIR", "ENOTEMPTY", "EEXIST"]);
 const SWEEP_EVERY_MS = 3600 * 1000;
 /** Writers hold buffers only while the disk works, so few go a long way. */
 const WRITE_BUFFERS = 64;
@@ -53,8 +59,10 @@ class FilesystemStore implements BlobStore {
   readonly #options: FilesystemStoreOptions;
   readonly #layout: FilesystemLayout;
   readonly #directories: DirectorySync;
-  readonly #readPool: BufferPool;
+  readonly checks: FilesystemChecks;
   readonly #sessions: UploadSessions;
+  readonly #quarantine: FilesystemQuarantine;
+  readonly #turns = new DigestTurns();
   readonly #count = new BlobCount(() => this.list());
   readonly #sweeping: Disposable;
   #probes = 0;
@@ -63,12 +71,18 @@ class FilesystemStore implements BlobStore {
     this.#options = options;
     this.#layout = layout;
     this.#directories = directories;
-    this.#readPool = options.bufferPool ?? new BufferPool();
+    const { bufferPool: readPool = new BufferPool(), clock, log } = options;
+    this.#quarantine = new FilesystemQuarantine(layout);
+    this.checks = new FilesystemChecks({
+      ...{ layout, pool: readPool, quarantine: this.#quarantine, turns: this.#turns, clock, log },
+      names: () => this.#names(),
+      moved: () => this.#count.forget(),
+    });
     this.#sessions = new UploadSessions(
       new FilesystemUploads({
         layout,
         directories,
-        readPool: this.#readPool,
+        readPool,
         writePool: new BufferPool({ maxBuffers: WRITE_BUFFERS }),
         earlySyncs: new EarlySyncs(),
         publishing: (digest, size, place) => this.#publishing(digest, size, place),
@@ -85,7 +99,7 @@ class FilesystemStore implements BlobStore {
   }
 
   open(digest: Digest): Promise<OpenBlob | undefined> {
-    return this.#doing("open a blob", () => openFileBlob(this.#layout.blob(digest), this.#readPool));
+    return this.#doing("open a blob", () => this.checks.open(digest));
   }
 
   begin(id: string, options?: { algorithm?: DigestAlgorithm }): Promise<Upload> {
@@ -105,7 +119,8 @@ class FilesystemStore implements BlobStore {
         await Promise.all([writeDurably(written, content), this.#layout.makeFolder(dirname(path))]);
         await this.#publishing(digest, content.byteLength, async () => {
           await rename(written, path);
-          await this.#directories.sync(dirname(path));
+          const [placed] = await Promise.all([stat(path), this.#directories.sync(dirname(path))]);
+          return fileState(placed);
         });
       } catch (error) {
         await rm(written, { force: true }).catch(() => undefined);
@@ -125,23 +140,17 @@ class FilesystemStore implements BlobStore {
         if (errorCode(error) === "ENOENT") return false;
         throw error;
       }
+      this.checks.forget(digest);
       if (size !== undefined) this.#count.removed(size);
       return true;
     });
   }
 
   async *list(): AsyncGenerator<BlobInfo> {
-    for (const algorithm of ["sha256", "sha512"]) {
-      const folder = join(this.#layout.blobs, algorithm);
-      for (const prefix of await this.#namesIn(folder)) {
-        const names = await this.#namesIn(join(folder, prefix));
-        const digests = names
-          .map((name) => this.#layout.digestAt(algorithm, prefix, name))
-          .filter((d) => d !== undefined);
-        for (let at = 0; at < digests.length; at += STATS_AT_ONCE) {
-          const infos = await Promise.all(digests.slice(at, at + STATS_AT_ONCE).map((digest) => this.stat(digest)));
-          for (const info of infos) if (info !== undefined) yield info;
-        }
+    for await (const digests of this.#pages()) {
+      for (let at = 0; at < digests.length; at += STATS_AT_ONCE) {
+        const infos = await Promise.all(digests.slice(at, at + STATS_AT_ONCE).map((digest) => this.stat(digest)));
+        for (const info of infos) if (info !== undefined) yield info;
       }
     }
   }
@@ -184,6 +193,7 @@ class FilesystemStore implements BlobStore {
       }),
     );
     if (removed > 0) log.info("swept uploads that nobody finished", { root, removed });
+    await this.#doing("sweep the quarantine", () => this.#quarantine.sweep(clock.now() - QUARANTINED_FOR_MS));
   }
 
   async #sweepAgain(): Promise<void> {
@@ -194,14 +204,39 @@ class FilesystemStore implements BlobStore {
     }
   }
 
-  async #publishing(digest: Digest, size: number, place: () => Promise<void>): Promise<void> {
-    const known = this.#count.wanted ? await this.#sizeOf(digest) : undefined;
-    await place();
-    if (this.#count.wanted && known === undefined) this.#count.added(size);
+  /** In turn with what moves bad copies aside: never the good one that has just replaced it. */
+  #publishing(digest: Digest, size: number, place: () => Promise<string>): Promise<void> {
+    return this.#turns.run(digest, async () => {
+      const known = this.#count.wanted ? await this.#sizeOf(digest) : undefined;
+      const state = await place().catch(async (error: unknown) => {
+        if (!IN_THE_WAY.has(errorCode(error) ?? "")) throw error;
+        await this.#quarantine.take(digest, this.#options.clock.now());
+        return place();
+      });
+      this.checks.published(digest, state);
+      if (this.#count.wanted && known === undefined) this.#count.added(size);
+    });
   }
 
+  /** Undefined for what is no file, too: there is no blob. */
   async #sizeOf(digest: Digest): Promise<number | undefined> {
-    return (await stat(this.#layout.blob(digest)).catch(absent))?.size;
+    const found = await stat(this.#layout.blob(digest)).catch(absent);
+    return found?.isFile() ? found.size : undefined;
+  }
+
+  async *#names(): AsyncGenerator<Digest> {
+    for await (const digests of this.#pages()) yield* digests;
+  }
+
+  /** Names that a blob may have, a folder at a time. */
+  async *#pages(): AsyncGenerator<Digest[]> {
+    for (const algorithm of ["sha256", "sha512"]) {
+      const folder = join(this.#layout.blobs, algorithm);
+      for (const prefix of await this.#namesIn(folder)) {
+        const names = await this.#namesIn(join(folder, prefix));
+        yield names.map((name) => this.#layout.digestAt(algorithm, prefix, name)).filter((d) => d !== undefined);
+      }
+    }
   }
 
   #namesIn(folder: string): Promise<string[]> {
@@ -217,7 +252,10 @@ class FilesystemStore implements BlobStore {
   }
 }
 
+/** A stray file among the folders holds no blobs; a link that leads round in a circle leads to none. */
+const NOTHING_THERE: ReadonlySet<string> = new Set(["ENOENT", "ENOTDIR", "ELOOP"]);
+
 function absent(error: unknown): undefined {
-  if (errorCode(error) === "ENOENT") return undefined;
+  if (NOTHING_THERE.has(errorCode(error) ?? "")) return undefined;
   throw error;
 }

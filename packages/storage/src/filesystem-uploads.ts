@@ -11,6 +11,7 @@ import { sendFile } from "./send-file.ts";
 import type { ResumePoint, UploadBytes } from "./upload-bytes.ts";
 import type { FoundUpload, UploadDriver } from "./upload-sessions.ts";
 import { readUploadState, UploadStateFile } from "./upload-state.ts";
+import { fileState } from "./verified-copies.ts";
 import { WriteBehind } from "./write-behind.ts";
 
 /** From this offset on an upload also survives a power loss, not only the end of the process. */
@@ -23,8 +24,8 @@ export interface FilesystemUploadsParts {
   readonly readPool: BufferPool;
   readonly writePool: BufferPool;
   readonly earlySyncs: EarlySyncs;
-  /** Runs around giving a blob its place. */
-  readonly publishing: (digest: Digest, size: number, place: () => Promise<void>) => Promise<void>;
+  /** Runs around giving a blob its place, which resolves with the file's state there. */
+  readonly publishing: (digest: Digest, size: number, place: () => Promise<string>) => Promise<void>;
 }
 
 /** Uploads as folders below `uploads/`. */
@@ -160,7 +161,8 @@ class FilesystemUploadBytes implements UploadBytes {
       await publishing(digest, this.#length, async () => {
         // Over a blob that is there already: the same bytes, but surely good ones.
         await rename(join(this.#folder, "data"), path);
-        await directories.sync(dirname(path));
+        const [placed] = await Promise.all([this.#handle.stat(), directories.sync(dirname(path))]);
+        return fileState(placed);
       });
       await this.close();
       // What a crash leaves here is swept at the next start.

@@ -1,3 +1,4 @@
+export type { BlobChecks, CheckOptions, CheckOutcome, Damage, QuarantinedCopy } from "./blob-checks.ts";
 export type {
   BlobDeleter,
   BlobInfo,

@@ -23,7 +23,10 @@ export interface CachedBlobStore extends BlobStore {
  */
 export function withSmallBlobCache(store: BlobStore, options: SmallBlobCacheOptions): CachedBlobStore {
   const cache = new SmallBlobCache(store, options);
+  // What is in memory is right, but it is stored no more, and must not be said to be.
+  const watching = store.checks?.watch(({ digest }) => cache.forget(digest));
   return {
+    checks: store.checks,
     cached: (digest) => cache.cached(digest),
     open: (digest) => cache.open(digest),
     stat: (digest) => cache.stat(digest),
@@ -34,7 +37,10 @@ export function withSmallBlobCache(store: BlobStore, options: SmallBlobCacheOpti
     list: () => store.list(),
     usage: () => store.usage(),
     probe: (signal) => store.probe(signal),
-    [Symbol.asyncDispose]: () => store[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => {
+      watching?.[Symbol.dispose]();
+      return store[Symbol.asyncDispose]();
+    },
   };
 }
 
@@ -79,10 +85,15 @@ class SmallBlobCache {
     try {
       return await this.#store.delete(digest);
     } finally {
-      const running = this.#loads.get(digest);
-      if (running !== undefined) running.stale = true;
-      this.#kept.delete(digest);
+      this.forget(digest);
     }
+  }
+
+  /** The blob is not in the store any more. */
+  forget(digest: Digest): void {
+    const running = this.#loads.get(digest);
+    if (running !== undefined) running.stale = true;
+    this.#kept.delete(digest);
   }
 
   #startLoad(digest: Digest): Promise<OpenBlob | undefined> {
