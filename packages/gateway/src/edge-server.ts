@@ -6,10 +6,11 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { AddressInfo, Socket } from "node:net";
-import { explainListenError, type Logger, type Timers, type TlsSource } from "@meridian/runtime";
+import { type Clock, explainListenError, type Logger, type Timers, type TlsSource } from "@meridian/runtime";
 import type { Exchange } from "./exchange.ts";
 import { type ExchangeLimits, Http1Exchange } from "./http1-exchange.ts";
 import { Http2Exchange } from "./http2-exchange.ts";
+import { openReadLane, type ReadLane } from "./read-lane.ts";
 
 /** What {@link startEdgeServer} needs. */
 export interface EdgeServerOptions {
@@ -21,6 +22,7 @@ export interface EdgeServerOptions {
   readonly drainTimeoutMs: number;
   readonly limits: ExchangeLimits;
   readonly handle: (exchange: Exchange) => void;
+  readonly clock: Clock;
   readonly timers: Timers;
   readonly log: Logger;
 }
@@ -46,6 +48,7 @@ export async function startEdgeServer(options: EdgeServerOptions): Promise<EdgeS
   const sessions = new Set<ServerHttp2Session>();
   const server = options.tls === undefined ? plainServer(options) : secureServer(options, options.tls, sessions);
   settle(server, options);
+  const lane = openReadLane(server, options.tls !== undefined, { ...options, firstByteMs: HEADERS_TIMEOUT_MS });
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
@@ -60,7 +63,8 @@ export async function startEdgeServer(options: EdgeServerOptions): Promise<EdgeS
     port,
     async [Symbol.asyncDispose]() {
       rotation?.[Symbol.dispose]();
-      await drain(server, sockets, sessions, options);
+      await drain(server, lane, sockets, sessions, options);
+      lane[Symbol.dispose]();
     },
   };
 }
@@ -132,6 +136,7 @@ function listen(server: Server | Http2SecureServer, { host, port }: EdgeServerOp
 
 function drain(
   server: Server | Http2SecureServer,
+  lane: ReadLane,
   sockets: Set<Socket>,
   sessions: Set<ServerHttp2Session>,
   { drainTimeoutMs, timers, log }: EdgeServerOptions,
@@ -141,13 +146,18 @@ function drain(
       log.warn("connections were cut at the end of the drain time", { connections: sockets.size });
       for (const socket of sockets) socket.destroy();
     });
-    const idle = timers.every(100, () => (server as Server).closeIdleConnections());
+    const closeIdle = (): void => {
+      (server as Server).closeIdleConnections();
+      lane.closeIdle();
+    };
+    const idle = timers.every(100, closeIdle);
     server.close(() => {
       deadline[Symbol.dispose]();
       idle[Symbol.dispose]();
       resolve();
     });
     for (const session of sessions) session.close();
-    (server as Server).closeIdleConnections();
+    lane.close();
+    closeIdle();
   });
 }

@@ -147,7 +147,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
   deps.rpc.register(siteV1.SiteService, createSiteService({ ...deps, images }));
   const limits = { idleMs: config.bodyIdleMs, discardMs: config.discardMs, timers };
   const edge = opened.use(
-    await startEdgeServer({ ...config, tls: deps.tls, limits, handle: dispatch.handle, timers, log }),
+    await startEdgeServer({ ...config, tls: deps.tls, limits, handle: dispatch.handle, clock, timers, log }),
   );
   boundTo = isIPv6(edge.host) ? `[${edge.host}]:${edge.port}` : `${edge.host}:${edge.port}`;
   if (config.anonymous !== "none")

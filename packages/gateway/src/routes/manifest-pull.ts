@@ -116,7 +116,8 @@ function headersFor(manifest: CachedManifest, mediaType: string, byTag: boolean,
   let made = manifest.headers.get(kind);
   if (made === undefined || made.version !== version || made.mediaType !== mediaType) {
     const from = { servedBy: answers.self, route: "memory" };
-    made = { version, mediaType, list: makeHeaders(manifest, mediaType, byTag, from, answers) };
+    // Frozen: the edge keeps what it becomes on the wire.
+    made = { version, mediaType, list: Object.freeze(makeHeaders(manifest, mediaType, byTag, from, answers)) };
     manifest.headers.set(kind, made);
   }
   return withChanging(made.list, byTag, answers);
