@@ -12,8 +12,8 @@ import type { ProcessAddress } from "./topology.ts";
 const silent: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
 
 function siteService(name: string): ServiceImpl<typeof siteV1.SiteService> {
-  const refuse = async (): Promise<never> => assert.fail("not under test");
-  return { ping: async () => ({ site: name }), lookup: refuse, replication: refuse };
+  const refuse = (): never => assert.fail("not under test");
+  return { ping: async () => ({ site: name }), heartbeat: refuse, lookup: refuse, replication: refuse };
 }
 
 function serverOf(name: string): RpcServer {

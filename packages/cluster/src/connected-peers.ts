@@ -1,7 +1,7 @@
 import type { DescService } from "@bufbuild/protobuf";
 import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2";
 import { ContentError, isContentError } from "@meridian/oci";
-import { createRpcChannel, type RpcChannel, type RpcServer, type ServiceClient } from "@meridian/rpc";
+import { type CallOptions, createRpcChannel, type RpcChannel, type RpcServer, type ServiceClient } from "@meridian/rpc";
 import {
   type Clock,
   createSystemClock,
@@ -105,7 +105,7 @@ class ConnectedPeers implements Peers {
     return channel;
   }
 
-  /** The client, with the outcome of its unary calls remembered. */
+  /** The client, with the outcome of its calls remembered. */
   #watched<C>(service: DescService, client: C, address: ProcessAddress): C {
     const watched: Record<string, unknown> = {};
     for (const method of service.methods) {
@@ -114,7 +114,8 @@ class ConnectedPeers implements Peers {
       watched[method.localName] =
         method.methodKind === "unary"
           ? (...args: unknown[]) => this.#observe(call(...args) as Promise<unknown>, address)
-          : call;
+          : (...args: unknown[]) =>
+              this.#observeAll(call(...args) as AsyncIterable<unknown>, address, args[1] as CallOptions | undefined);
     }
     return watched as C;
   }
@@ -126,6 +127,24 @@ class ConnectedPeers implements Peers {
       return message;
     } catch (error) {
       if (isContentError(error, "unavailable")) this.#health.unreachable(address);
+      throw error;
+    }
+  }
+
+  async *#observeAll<T>(
+    answers: AsyncIterable<T>,
+    address: ProcessAddress,
+    options: CallOptions | undefined,
+  ): AsyncGenerator<T, void> {
+    try {
+      for await (const message of answers) {
+        this.#health.reached(address);
+        yield message;
+      }
+    } catch (error) {
+      // Not when it was this side that left.
+      const left = options?.signal?.aborted ?? false;
+      if (!left && isContentError(error, "unavailable")) this.#health.unreachable(address);
       throw error;
     }
   }

@@ -22,21 +22,22 @@ test("a server that is not the site and service that the topology gives its addr
   const tlsOf = (site: string) => open.use(fileTlsSource({ ...pki.sites[site]!.processes["gateway-1"]!, ca: pki.ca }));
   const identify = createIdentifyPeer("c");
   const server = open.use(createRpcServer({ log: silent, tls: tlsOf("us"), identify }));
-  const refuse = async (): Promise<never> => assert.fail("not under test");
-  server.register(siteV1.SiteService, { ping: async () => ({ site: "us" }), lookup: refuse, replication: refuse });
+  const refuse = (): never => assert.fail("not under test");
+  const ping = async () => ({ site: "us" });
+  server.register(siteV1.SiteService, { ping, heartbeat: refuse, lookup: refuse, replication: refuse });
   const { address } = await server.listen({ host: "127.0.0.1", port: 0 });
 
   /** Pings the server as if the topology listed it with this site and these roles. */
-  const ping = async (site: string, roles: readonly Role[]): Promise<string> => {
+  const pingAs = async (site: string, roles: readonly Role[]): Promise<string> => {
     const listed = { site, process: "gateway-1", roles, grpc: address };
     const topology = { cluster: "c", site: "ap", process: "p", sites: ["eu", "us", "ap"], processes: [listed] };
     const rpc = { local: () => undefined };
     await using peers = createPeers({ topology, rpc, tls: tlsOf("eu"), identify, log: silent });
     return (await peers.client(siteV1.SiteService, listed).ping({ fromSite: "ap" })).site;
   };
-  assert.equal(await ping("us", ["gateway"]), "us");
+  assert.equal(await pingAs("us", ["gateway"]), "us");
   const denied = (error: unknown): boolean => isContentError(error, "denied");
-  await assert.rejects(ping("eu", ["gateway"]), denied, "another site");
-  await assert.rejects(ping("us", ["replicator"]), denied, "another service");
-  await assert.rejects(ping("us", ["gateway", "blob-node"]), denied, "several roles have a certificate for site");
+  await assert.rejects(pingAs("eu", ["gateway"]), denied, "another site");
+  await assert.rejects(pingAs("us", ["replicator"]), denied, "another service");
+  await assert.rejects(pingAs("us", ["gateway", "blob-node"]), denied, "several roles have a certificate for site");
 });

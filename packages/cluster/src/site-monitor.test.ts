@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { ContentError } from "@meridian/oci";
+import { RequestQueue } from "@meridian/rpc";
 import type { Logger } from "@meridian/runtime";
 import { ManualTime } from "./manual-time.fixture.ts";
 import type { Peers, SiteHealth, SiteMonitor } from "./peers.ts";
@@ -18,12 +19,21 @@ interface World extends Disposable {
   readonly failing: Map<string, string[]>;
   readonly monitor: SiteMonitor;
   readonly changes: string[];
+  /** The gateway of each stream that was opened. */
+  readonly streams: string[];
+  /** Time and gateway of each heartbeat that arrived. */
+  readonly beats: string[];
+  /** Breaks a gateway's stream, as when its process dies. */
+  readonly reset: (gateway: string) => void;
 }
 
 function worldOf(gateways: Record<string, Behaviour>): World {
   const time = new ManualTime();
   const behaviours = new Map(Object.entries(gateways));
   const failing = new Map<string, string[]>();
+  const streams: string[] = [];
+  const beats: string[] = [];
+  const open = new Map<string, RequestQueue<unknown>>();
   const processes = Object.keys(gateways).map((name, index): ProcessAddress => {
     const [site, process] = name.split("/") as [string, string];
     return { site, process, roles: ["gateway"], grpc: `h:${index + 1}` };
@@ -40,13 +50,24 @@ function worldOf(gateways: Record<string, Behaviour>): World {
     processes: (_role, site) => processes.filter((address) => address.site === site),
     process: () => undefined,
     client: (_service, { site, process }) => {
-      const ping = async (_request: unknown, { signal }: { signal: AbortSignal }) => {
-        const behaviour = behaviours.get(`${site}/${process}`)!;
-        if (behaviour === "refuse") throw new ContentError("unavailable", "connection refused");
-        await time.sleep(behaviour === "swallow" ? 1e9 : behaviour, { signal });
-        return { site, failing: failing.get(site) ?? [], nowMs: 0n };
+      const gateway = `${site}/${process}`;
+      const heartbeat = (requests: AsyncIterable<{ number: number }>): AsyncIterable<unknown> => {
+        streams.push(gateway);
+        const answers = new RequestQueue<unknown>();
+        open.set(gateway, answers);
+        void answer(requests, answers).catch((error: unknown) => answers.fail(error));
+        return answers;
       };
-      return { ping } as never;
+      const answer = async (requests: AsyncIterable<{ number: number }>, answers: RequestQueue<unknown>) => {
+        for await (const { number } of requests) {
+          beats.push(`${time.monotonic()} ${gateway}`);
+          const behaviour = behaviours.get(gateway)!;
+          if (behaviour === "refuse") throw new ContentError("unavailable", "connection refused");
+          if (behaviour === "swallow") continue;
+          time.after(behaviour, () => answers.push({ number, site, failing: failing.get(site) ?? [], nowMs: 0n }));
+        }
+      };
+      return { heartbeat } as never;
     },
     async [Symbol.asyncDispose]() {},
   };
@@ -55,7 +76,17 @@ function worldOf(gateways: Record<string, Behaviour>): World {
   const listening = monitor.subscribe(({ site, state }: SiteHealth) =>
     changes.push(`${time.monotonic()} ${site} ${state}`),
   );
-  return { time, gateways: behaviours, failing, monitor, changes, [Symbol.dispose]: () => listening[Symbol.dispose]() };
+  return {
+    time,
+    gateways: behaviours,
+    failing,
+    monitor,
+    changes,
+    streams,
+    beats,
+    reset: (gateway) => open.get(gateway)?.fail(new ContentError("unavailable", "connection reset")),
+    [Symbol.dispose]: () => listening[Symbol.dispose](),
+  };
 }
 
 describe("site monitor", () => {
@@ -73,7 +104,7 @@ describe("site monitor", () => {
     using world = worldOf({ "us/g": 100 });
     await world.time.advance(400);
     world.gateways.set("us/g", 200);
-    await world.time.advance(500);
+    await world.time.advance(900);
     assert.equal(Math.round(world.monitor.health("us").rttMs!), 130);
   });
 
@@ -82,9 +113,43 @@ describe("site monitor", () => {
     await world.time.advance(600);
     world.gateways.set("us/g", "swallow");
     await world.time.advance(4_000);
-    assert.deepEqual(world.changes, ["10 us live", "2500 us suspect", "3510 us down"]);
+    assert.deepEqual(world.changes, ["10 us live", "2500 us suspect", "3010 us down"]);
     assert.deepEqual(world.monitor.live(), []);
     assert.deepEqual(world.monitor.ordered(), ["us"]);
+  });
+
+  test("a heartbeat a second on one stream while all is well; twice as many at any doubt", async () => {
+    using world = worldOf({ "us/g": 10 });
+    await world.time.advance(3_600);
+    assert.deepEqual(world.beats, ["0 us/g", "1000 us/g", "2000 us/g", "3000 us/g"]);
+    assert.deepEqual(world.streams, ["us/g"]);
+    world.gateways.set("us/g", "swallow");
+    await world.time.advance(1_500);
+    assert.deepEqual(world.beats.slice(4), ["4000 us/g", "4500 us/g", "5000 us/g"]);
+    world.gateways.set("us/g", 10);
+    await world.time.advance(6_000);
+    assert.equal(world.monitor.health("us").state, "live");
+    assert.ok(world.beats.length < 16, `${world.beats.length} heartbeats: calm again`);
+  });
+
+  test("a site whose connection breaks is asked again at once, and is suspect within half a second", async () => {
+    using world = worldOf({ "us/g": 10 });
+    await world.time.advance(1_200);
+    world.gateways.set("us/g", "refuse");
+    world.reset("us/g");
+    await world.time.advance(400);
+    assert.deepEqual(world.changes, ["10 us live", "1500 us suspect"]);
+  });
+
+  test("one heartbeat that was lost makes nobody suspect", async () => {
+    using world = worldOf({ "us/g": 10 });
+    await world.time.advance(900);
+    world.gateways.set("us/g", "swallow");
+    await world.time.advance(200);
+    world.gateways.set("us/g", 10);
+    await world.time.advance(5_000);
+    assert.deepEqual(world.changes, ["10 us live"]);
+    assert.deepEqual(world.streams, ["us/g", "us/g"], "a stream that loses heartbeats is not trusted on");
   });
 
   test("a refusing site is suspect within a second; it takes two good probes to come back", async () => {

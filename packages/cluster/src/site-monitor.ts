@@ -1,18 +1,17 @@
-import { ContentError } from "@meridian/oci";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
-import { siteV1 } from "@meridian/wire";
-import { hedged } from "./hedge.ts";
 import type { Peers, SiteHealth, SiteMonitor } from "./peers.ts";
+import { SiteProber } from "./site-prober.ts";
 import { DEFAULT_SITE_STATE_LIMITS, SiteState, type SiteStateLimits } from "./site-state.ts";
-import { nodeName, type ProcessAddress, Role } from "./topology.ts";
 
 export interface SiteMonitorOptions {
   readonly peers: Peers;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly log: Logger;
-  /** Milliseconds between probes of a site. Default 500. */
+  /** Milliseconds between probes of a site about which there is doubt. Default 500. */
   readonly intervalMs?: number;
+  /** Milliseconds between probes of a site that answers. Default 1 000. */
+  readonly calmIntervalMs?: number;
   /** Milliseconds that a probe may take. Default 1 000. */
   readonly deadlineMs?: number;
   /** Milliseconds after which a probe also asks the site's next gateway. Default 400. */
@@ -21,9 +20,11 @@ export interface SiteMonitorOptions {
 }
 
 /**
- * Pings a gateway of every other site at a steady rate, measures the round trip on the monotonic clock and keeps the
- * state of each site (see {@link SiteState}). Probes overlap, so that one lost in a black hole delays none after it:
- * a dead site is suspect after at most `2 × intervalMs + deadlineMs` and down 3 s after its last answer.
+ * Sends heartbeats to a gateway of every other site, measures the round trip on the monotonic clock and keeps the state
+ * of each site (see {@link SiteState}). While an answer is awaited for longer than `intervalMs`, or anything else casts
+ * doubt, probes follow each other faster and overlap, so that one lost in a black hole delays none after it: a dead site
+ * is suspect within `calmIntervalMs + intervalMs + deadlineMs` and down 3 s after its last answer. One whose connection
+ * breaks is asked again at once.
  */
 export function createSiteMonitor(options: SiteMonitorOptions): SiteMonitor {
   return new ProbingSiteMonitor(options);
@@ -31,52 +32,55 @@ export function createSiteMonitor(options: SiteMonitorOptions): SiteMonitor {
 
 const STATE_RANK = { live: 0, suspect: 1, unknown: 2, down: 3 } as const;
 
+/** A connection that breaks this soon after a probe waits for the next tick, in milliseconds. */
+const MIN_PAUSE_MS = 100;
+
+/** A site that is watched. */
+interface Watched {
+  readonly state: SiteState;
+  readonly prober: SiteProber;
+  probedAt: number;
+  silence?: Disposable;
+}
+
 class ProbingSiteMonitor implements SiteMonitor {
   readonly #peers: Peers;
   readonly #clock: Clock;
   readonly #timers: Timers;
   readonly #log: Logger;
   readonly #intervalMs: number;
-  readonly #deadlineMs: number;
-  readonly #hedgeMs: number;
-  readonly #sites = new Map<string, SiteState>();
-  readonly #preferred = new Map<string, string>();
+  readonly #calmIntervalMs: number;
+  readonly #sites = new Map<string, Watched>();
   readonly #listeners = new Set<(health: SiteHealth) => void>();
-  readonly #stop = new AbortController();
   readonly #ticking: Disposable;
   readonly #underWay = new Set<Promise<void>>();
-  readonly #silence = new Map<string, Disposable>();
+  #closed = false;
   #lastTickAt: number;
 
-  constructor({
-    peers,
-    clock,
-    timers,
-    log,
-    intervalMs = 500,
-    deadlineMs = 1_000,
-    hedgeMs = 400,
-    limits,
-  }: SiteMonitorOptions) {
+  constructor(options: SiteMonitorOptions) {
+    const { peers, clock, timers, log, intervalMs = 500, calmIntervalMs = 1_000 } = options;
+    const { deadlineMs = 1_000, hedgeMs = 400, limits } = options;
     this.#peers = peers;
     this.#clock = clock;
     this.#timers = timers;
     this.#log = log;
     this.#intervalMs = intervalMs;
-    this.#deadlineMs = deadlineMs;
-    this.#hedgeMs = hedgeMs;
-    const { site: own, sites } = peers.topology;
-    for (const site of sites) {
-      if (site !== own) this.#sites.set(site, new SiteState(site, { ...DEFAULT_SITE_STATE_LIMITS, ...limits }));
-    }
+    this.#calmIntervalMs = calmIntervalMs;
     this.#lastTickAt = clock.monotonic();
-    this.#probeAll();
+    const { site: own, sites } = peers.topology;
+    for (const site of sites.filter((other) => other !== own)) {
+      const state = new SiteState(site, { ...DEFAULT_SITE_STATE_LIMITS, ...limits });
+      const onLost = (): void => this.#lost(site);
+      const prober = new SiteProber({ site, peers, clock, timers, deadlineMs, hedgeMs, onLost });
+      this.#sites.set(site, { state, prober, probedAt: this.#lastTickAt });
+      this.#start(site);
+    }
     this.#ticking = timers.every(intervalMs, () => this.#tick());
   }
 
   health(site: string): SiteHealth {
-    const state = this.#sites.get(site);
-    if (state !== undefined) return state.health;
+    const watched = this.#sites.get(site);
+    if (watched !== undefined) return watched.state.health;
     if (site === this.#peers.topology.site) return { site, state: "live", rttMs: 0, failing: [] };
     return { site, state: "unknown", failing: [] };
   }
@@ -87,7 +91,7 @@ class ProbingSiteMonitor implements SiteMonitor {
 
   ordered(): readonly string[] {
     return [...this.#sites.values()]
-      .map((state) => state.health)
+      .map(({ state }) => state.health)
       .sort((a, b) => STATE_RANK[a.state] - STATE_RANK[b.state] || (a.rttMs ?? 1e9) - (b.rttMs ?? 1e9))
       .map(({ site }) => site);
   }
@@ -104,10 +108,13 @@ class ProbingSiteMonitor implements SiteMonitor {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#closed = true;
     this.#ticking[Symbol.dispose]();
-    this.#stop.abort(new ContentError("unavailable", "the site monitor was closed"));
     this.#listeners.clear();
-    for (const timer of this.#silence.values()) timer[Symbol.dispose]();
+    for (const { prober, silence } of this.#sites.values()) {
+      prober[Symbol.dispose]();
+      silence?.[Symbol.dispose]();
+    }
     await Promise.all(this.#underWay);
   }
 
@@ -115,72 +122,62 @@ class ProbingSiteMonitor implements SiteMonitor {
     const now = this.#clock.monotonic();
     const stoodStillMs = now - this.#lastTickAt - 2 * this.#intervalMs;
     this.#lastTickAt = now;
-    for (const [site, state] of this.#sites) {
-      this.#update(site, () => (stoodStillMs > 0 ? state.excuse(stoodStillMs) : state.elapsed(now)));
-      this.#watchSilence(site, state, now);
+    for (const [site, watched] of this.#sites) {
+      this.#update(site, (state) => (stoodStillMs > 0 ? state.excuse(stoodStillMs) : state.elapsed(now)));
+      this.#watchSilence(site, watched, now);
+      if (this.#isDue(watched, now)) this.#start(site);
     }
-    this.#probeAll();
+  }
+
+  /** Half a tick of tolerance: a tick that comes a moment early must not double the wait. */
+  #isDue({ state, prober, probedAt }: Watched, now: number): boolean {
+    const quiet = state.calm && !prober.waiting;
+    return !quiet || now - probedAt >= this.#calmIntervalMs - this.#intervalMs / 2;
   }
 
   /** Notices silence at its very end, when that comes before the next tick. */
-  #watchSilence(site: string, state: SiteState, now: number): void {
-    const leftMs = (state.downAt ?? Infinity) - now;
+  #watchSilence(site: string, watched: Watched, now: number): void {
+    const leftMs = (watched.state.downAt ?? Infinity) - now;
     if (leftMs > this.#intervalMs) return;
-    this.#silence.get(site)?.[Symbol.dispose]();
+    watched.silence?.[Symbol.dispose]();
     const expire = (): void => {
       const lateMs = this.#clock.monotonic() - this.#lastTickAt;
       if (lateMs <= 2 * this.#intervalMs) this.#update(site, (silent, at) => silent.elapsed(at));
     };
-    this.#silence.set(site, this.#timers.after(leftMs, expire));
+    watched.silence = this.#timers.after(leftMs, expire);
   }
 
-  #probeAll(): void {
-    for (const site of this.#sites.keys()) {
-      const probe = this.#probe(site).finally(() => this.#underWay.delete(probe));
-      this.#underWay.add(probe);
-    }
+  /** The connection to a site broke between two probes. Asks at once, unless it was asked a moment ago. */
+  #lost(site: string): void {
+    const watched = this.#sites.get(site);
+    if (watched === undefined || this.#closed || !watched.state.calm) return;
+    if (this.#clock.monotonic() - watched.probedAt >= MIN_PAUSE_MS) this.#start(site);
   }
 
-  /** Asks the gateway that answered last, then, at its failure or after `hedgeMs`, the next ones. Never rejects. */
+  #start(site: string): void {
+    const probe = this.#probe(site).finally(() => this.#underWay.delete(probe));
+    this.#underWay.add(probe);
+  }
+
+  /** Never rejects. */
   async #probe(site: string): Promise<void> {
-    const probe = new AbortController();
-    const signal = AbortSignal.any([probe.signal, this.#stop.signal]);
-    const late = (): void => probe.abort(new ContentError("unavailable", `no answer within ${this.#deadlineMs} ms`));
-    using _deadline = this.#timers.after(this.#deadlineMs, late);
+    const watched = this.#sites.get(site);
+    if (watched === undefined) return;
+    watched.probedAt = this.#clock.monotonic();
     try {
-      const attempts = this.#gateways(site).map((address) => () => this.#ask(address, signal));
-      if (attempts.length === 0) throw new ContentError("unavailable", "the topology lists no gateway of the site");
-      const answer = await hedged(attempts, { afterMs: this.#hedgeMs, timers: this.#timers, signal });
-      this.#preferred.set(site, answer.process);
-      this.#update(site, (state, now) => state.answered(now, answer.rttMs, answer.failing));
+      const { rttMs, failing } = await watched.prober.probe();
+      this.#update(site, (state, now) => state.answered(now, rttMs, failing));
     } catch (error) {
-      if (this.#stop.signal.aborted) return;
+      if (this.#closed) return;
       this.#log.debug("probe of a site failed", { site, error });
       this.#update(site, (state, now) => state.missed(now));
-    } finally {
-      probe.abort(new ContentError("unavailable", "the probe is over"));
     }
-  }
-
-  #gateways(site: string): ProcessAddress[] {
-    const preferred = this.#preferred.get(site);
-    const gateways = this.#peers.processes(Role.gateway, site);
-    return [...gateways].sort((a, b) => Number(b.process === preferred) - Number(a.process === preferred));
-  }
-
-  async #ask(address: ProcessAddress, signal: AbortSignal): Promise<Answer> {
-    const startedAt = this.#clock.monotonic();
-    const from = this.#peers.topology.site;
-    const client = this.#peers.client(siteV1.SiteService, address);
-    const { site, failing } = await client.ping({ fromSite: from }, { signal, timeoutMs: this.#deadlineMs });
-    if (site !== address.site) throw new ContentError("denied", `${nodeName(address)} answered as site "${site}"`);
-    return { process: address.process, rttMs: this.#clock.monotonic() - startedAt, failing };
   }
 
   /** Changes what is known of a site, and tells listeners and the log when that changed its state. */
   #update(site: string, change: (state: SiteState, now: number) => void): void {
-    const state = this.#sites.get(site);
-    if (state === undefined || this.#stop.signal.aborted) return;
+    const state = this.#sites.get(site)?.state;
+    if (state === undefined || this.#closed) return;
     const before = state.health.state;
     change(state, this.#clock.monotonic());
     const after = state.health;
@@ -190,11 +187,4 @@ class ProbingSiteMonitor implements SiteMonitor {
     else this.#log.warn(`site is ${after.state}`, fields);
     for (const listener of [...this.#listeners]) listener(after);
   }
-}
-
-/** What a probe brought back. */
-interface Answer {
-  readonly process: string;
-  readonly rttMs: number;
-  readonly failing: readonly string[];
 }

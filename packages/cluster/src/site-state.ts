@@ -50,6 +50,11 @@ export class SiteState {
     return this.#lastAnswerAt + this.#limits.downAfterMs;
   }
 
+  /** True while nothing casts doubt on a live site. */
+  get calm(): boolean {
+    return this.#state === "live" && this.#misses === 0 && this.#failures === 0;
+  }
+
   /** A probe was answered. */
   answered(at: number, rttMs: number, failing: readonly string[]): void {
     this.#rttMs = this.#rttMs === undefined ? rttMs : this.#rttMs + RTT_ALPHA * (rttMs - this.#rttMs);

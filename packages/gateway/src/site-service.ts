@@ -9,6 +9,12 @@ import type { ImageStates } from "./image-state.ts";
 /** More digests in one question are refused. */
 const MAX_DIGESTS = 1_000;
 
+/**
+ * Heartbeats have the checks made this often at most, in milliseconds. The checks touch the disk and may take seconds
+ * when something is wrong, so no heartbeat waits for them: it measures the way, and a site that answers is alive.
+ */
+const CHECK_EVERY_MS = 2_000;
+
 /** What this site answers to the others: whether it is well, what it knows of a digest, how much of an image it holds. */
 export function createSiteService(options: {
   readonly topology: Topology;
@@ -18,14 +24,15 @@ export function createSiteService(options: {
   readonly clock: Clock;
 }): ServiceImpl<typeof siteV1.SiteService> {
   const { topology, catalog, images, health, clock } = options;
+  const { site } = topology;
+  const nowMs = (): bigint => BigInt(Math.round(clock.now()));
+  const failing = checkedBeside(health, clock);
   return {
     async ping() {
-      const { checks } = await health();
-      return {
-        site: topology.site,
-        failing: checks.filter(({ ok }) => !ok).map(({ name }) => name),
-        nowMs: BigInt(Math.round(clock.now())),
-      };
+      return { site, failing: failingOf(await health()), nowMs: nowMs() };
+    },
+    async *heartbeat(requests) {
+      for await (const { number } of requests) yield { number, site, failing: failing(), nowMs: nowMs() };
     },
     async lookup({ repository, digests }) {
       requireRepository(repository);
@@ -49,6 +56,25 @@ export function createSiteService(options: {
         etaMs: etaMs === undefined ? undefined : BigInt(etaMs),
       };
     },
+  };
+}
+
+function failingOf({ checks }: HealthReport): string[] {
+  return checks.filter(({ ok }) => !ok).map(({ name }) => name);
+}
+
+/** What failed when the checks were last made; asking makes them again in the background, when that is due. */
+function checkedBeside(health: () => Promise<HealthReport>, clock: Clock): () => string[] {
+  let failing: string[] = [];
+  let askedAt = Number.NEGATIVE_INFINITY;
+  return () => {
+    if (clock.monotonic() - askedAt >= CHECK_EVERY_MS) {
+      askedAt = clock.monotonic();
+      void health().then((report) => {
+        failing = failingOf(report);
+      });
+    }
+    return failing;
   };
 }
 

@@ -1,6 +1,6 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { ContentError, ContentErrorKind, isContentError } from "@meridian/oci";
-import type { ServiceClient } from "@meridian/rpc";
+import { RequestQueue, type ServiceClient } from "@meridian/rpc";
 import type { policyV1 } from "@meridian/wire";
 import { epochAt } from "./log-mirror.ts";
 import type { PolicyStore } from "./policy-store.ts";
@@ -13,7 +13,6 @@ import {
   positionToWire,
 } from "./position.ts";
 import { type EffectivePolicy, type PolicyRuntime, StoreWriter } from "./replica.ts";
-import { RequestQueue } from "./request-queue.ts";
 import { TAIL_VERSION } from "./tail-service.ts";
 
 /** A caller of the home's policy log. */

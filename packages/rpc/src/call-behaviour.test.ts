@@ -33,6 +33,7 @@ async function startServer(behaviour: Partial<Behaviour>, errors: unknown[]): Pr
   };
   const site: ServiceImpl<typeof siteV1.SiteService> = {
     ping: behaviour.ping ?? unexpected,
+    heartbeat: unexpected,
     lookup: unexpected,
     replication: unexpected,
   };

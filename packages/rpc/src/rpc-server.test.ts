@@ -17,7 +17,12 @@ function unimplemented(): never {
 }
 
 function registerSite(server: RpcServer, ping: () => Promise<object> = async () => ({ site: "eu" })): void {
-  server.register(siteV1.SiteService, { ping, lookup: unimplemented, replication: unimplemented });
+  server.register(siteV1.SiteService, {
+    ping,
+    heartbeat: unimplemented,
+    lookup: unimplemented,
+    replication: unimplemented,
+  });
 }
 
 describe("a server and its channels", () => {

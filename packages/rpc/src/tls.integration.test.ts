@@ -76,6 +76,7 @@ describe("mutual TLS", { skip }, () => {
       siteV1.SiteService,
       {
         ping: async (_request, { peer }) => ({ site: `${peer?.site}/${peer?.service}` }),
+        heartbeat: unimplemented,
         lookup: unimplemented,
         replication: unimplemented,
       },

@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file meridian/site/v1/site.proto.
  */
 export const file_meridian_site_v1_site: GenFile = /*@__PURE__*/
-  fileDesc("ChttZXJpZGlhbi9zaXRlL3YxL3NpdGUucHJvdG8SEG1lcmlkaWFuLnNpdGUudjEiIAoLUGluZ1JlcXVlc3QSEQoJZnJvbV9zaXRlGAEgASgJIj0KDFBpbmdSZXNwb25zZRIMCgRzaXRlGAEgASgJEg8KB2ZhaWxpbmcYAiADKAkSDgoGbm93X21zGAMgASgDIjQKDUxvb2t1cFJlcXVlc3QSEgoKcmVwb3NpdG9yeRgBIAEoCRIPCgdkaWdlc3RzGAIgAygJIj0KDkxvb2t1cFJlc3BvbnNlEisKB3JlY29yZHMYASADKAsyGi5tZXJpZGlhbi5yZWNvcmQudjEuUmVjb3JkIkUKElJlcGxpY2F0aW9uUmVxdWVzdBISCgpyZXBvc2l0b3J5GAEgASgJEg4KBmRpZ2VzdBgCIAEoCRILCgN0YWcYAyABKAkiwAEKE1JlcGxpY2F0aW9uUmVzcG9uc2USDAoEc2l0ZRgBIAEoCRIrCgVzdGF0ZRgCIAEoDjIcLm1lcmlkaWFuLnNpdGUudjEuSW1hZ2VTdGF0ZRIVCg1ibG9ic19wcmVzZW50GAMgASgNEhMKC2Jsb2JzX3RvdGFsGAQgASgNEg0KBWJ5dGVzGAUgASgEEhMKC2J5dGVzX3RvdGFsGAYgASgEEhMKBmV0YV9tcxgHIAEoBEgAiAEBQgkKB19ldGFfbXMqjAEKCkltYWdlU3RhdGUSGwoXSU1BR0VfU1RBVEVfVU5TUEVDSUZJRUQQABIWChJJTUFHRV9TVEFURV9BQlNFTlQQARIYChRJTUFHRV9TVEFURV9NRVRBREFUQRACEhUKEUlNQUdFX1NUQVRFX0JMT0JTEAMSGAoUSU1BR0VfU1RBVEVfQ09NUExFVEUQBDL9AQoLU2l0ZVNlcnZpY2USRQoEUGluZxIdLm1lcmlkaWFuLnNpdGUudjEuUGluZ1JlcXVlc3QaHi5tZXJpZGlhbi5zaXRlLnYxLlBpbmdSZXNwb25zZRJLCgZMb29rdXASHy5tZXJpZGlhbi5zaXRlLnYxLkxvb2t1cFJlcXVlc3QaIC5tZXJpZGlhbi5zaXRlLnYxLkxvb2t1cFJlc3BvbnNlEloKC1JlcGxpY2F0aW9uEiQubWVyaWRpYW4uc2l0ZS52MS5SZXBsaWNhdGlvblJlcXVlc3QaJS5tZXJpZGlhbi5zaXRlLnYxLlJlcGxpY2F0aW9uUmVzcG9uc2ViBnByb3RvMw", [file_meridian_record_v1_record]);
+  fileDesc("ChttZXJpZGlhbi9zaXRlL3YxL3NpdGUucHJvdG8SEG1lcmlkaWFuLnNpdGUudjEiIAoLUGluZ1JlcXVlc3QSEQoJZnJvbV9zaXRlGAEgASgJIj0KDFBpbmdSZXNwb25zZRIMCgRzaXRlGAEgASgJEg8KB2ZhaWxpbmcYAiADKAkSDgoGbm93X21zGAMgASgDIjUKEEhlYXJ0YmVhdFJlcXVlc3QSEQoJZnJvbV9zaXRlGAEgASgJEg4KBm51bWJlchgCIAEoDSJSChFIZWFydGJlYXRSZXNwb25zZRIOCgZudW1iZXIYASABKA0SDAoEc2l0ZRgCIAEoCRIPCgdmYWlsaW5nGAMgAygJEg4KBm5vd19tcxgEIAEoAyI0Cg1Mb29rdXBSZXF1ZXN0EhIKCnJlcG9zaXRvcnkYASABKAkSDwoHZGlnZXN0cxgCIAMoCSI9Cg5Mb29rdXBSZXNwb25zZRIrCgdyZWNvcmRzGAEgAygLMhoubWVyaWRpYW4ucmVjb3JkLnYxLlJlY29yZCJFChJSZXBsaWNhdGlvblJlcXVlc3QSEgoKcmVwb3NpdG9yeRgBIAEoCRIOCgZkaWdlc3QYAiABKAkSCwoDdGFnGAMgASgJIsABChNSZXBsaWNhdGlvblJlc3BvbnNlEgwKBHNpdGUYASABKAkSKwoFc3RhdGUYAiABKA4yHC5tZXJpZGlhbi5zaXRlLnYxLkltYWdlU3RhdGUSFQoNYmxvYnNfcHJlc2VudBgDIAEoDRITCgtibG9ic190b3RhbBgEIAEoDRINCgVieXRlcxgFIAEoBBITCgtieXRlc190b3RhbBgGIAEoBBITCgZldGFfbXMYByABKARIAIgBAUIJCgdfZXRhX21zKowBCgpJbWFnZVN0YXRlEhsKF0lNQUdFX1NUQVRFX1VOU1BFQ0lGSUVEEAASFgoSSU1BR0VfU1RBVEVfQUJTRU5UEAESGAoUSU1BR0VfU1RBVEVfTUVUQURBVEEQAhIVChFJTUFHRV9TVEFURV9CTE9CUxADEhgKFElNQUdFX1NUQVRFX0NPTVBMRVRFEAQy1wIKC1NpdGVTZXJ2aWNlEkUKBFBpbmcSHS5tZXJpZGlhbi5zaXRlLnYxLlBpbmdSZXF1ZXN0Gh4ubWVyaWRpYW4uc2l0ZS52MS5QaW5nUmVzcG9uc2USWAoJSGVhcnRiZWF0EiIubWVyaWRpYW4uc2l0ZS52MS5IZWFydGJlYXRSZXF1ZXN0GiMubWVyaWRpYW4uc2l0ZS52MS5IZWFydGJlYXRSZXNwb25zZSgBMAESSwoGTG9va3VwEh8ubWVyaWRpYW4uc2l0ZS52MS5Mb29rdXBSZXF1ZXN0GiAubWVyaWRpYW4uc2l0ZS52MS5Mb29rdXBSZXNwb25zZRJaCgtSZXBsaWNhdGlvbhIkLm1lcmlkaWFuLnNpdGUudjEuUmVwbGljYXRpb25SZXF1ZXN0GiUubWVyaWRpYW4uc2l0ZS52MS5SZXBsaWNhdGlvblJlc3BvbnNlYgZwcm90bzM", [file_meridian_record_v1_record]);
 
 /**
  * @generated from message meridian.site.v1.PingRequest
@@ -65,6 +65,72 @@ export const PingResponseSchema: GenMessage<PingResponse> = /*@__PURE__*/
   messageDesc(file_meridian_site_v1_site, 1);
 
 /**
+ * One of the heartbeats that a process sends to a gateway of another site for as long as both run.
+ *
+ * @generated from message meridian.site.v1.HeartbeatRequest
+ */
+export type HeartbeatRequest = Message<"meridian.site.v1.HeartbeatRequest"> & {
+  /**
+   * @generated from field: string from_site = 1;
+   */
+  fromSite: string;
+
+  /**
+   * Comes back with the answer; grows by one.
+   *
+   * @generated from field: uint32 number = 2;
+   */
+  number: number;
+};
+
+/**
+ * Describes the message meridian.site.v1.HeartbeatRequest.
+ * Use `create(HeartbeatRequestSchema)` to create a new message.
+ */
+export const HeartbeatRequestSchema: GenMessage<HeartbeatRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_site_v1_site, 2);
+
+/**
+ * Answered at once: it carries the outcome of checks that were made before.
+ *
+ * @generated from message meridian.site.v1.HeartbeatResponse
+ */
+export type HeartbeatResponse = Message<"meridian.site.v1.HeartbeatResponse"> & {
+  /**
+   * That of the request.
+   *
+   * @generated from field: uint32 number = 1;
+   */
+  number: number;
+
+  /**
+   * @generated from field: string site = 2;
+   */
+  site: string;
+
+  /**
+   * Names of failing checks, as of a few seconds ago; empty when the site serves.
+   *
+   * @generated from field: repeated string failing = 3;
+   */
+  failing: string[];
+
+  /**
+   * Milliseconds since the Unix epoch, by the answering site's clock.
+   *
+   * @generated from field: int64 now_ms = 4;
+   */
+  nowMs: bigint;
+};
+
+/**
+ * Describes the message meridian.site.v1.HeartbeatResponse.
+ * Use `create(HeartbeatResponseSchema)` to create a new message.
+ */
+export const HeartbeatResponseSchema: GenMessage<HeartbeatResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_site_v1_site, 3);
+
+/**
  * Asks what a member knows of a digest in a repository.
  *
  * @generated from message meridian.site.v1.LookupRequest
@@ -88,7 +154,7 @@ export type LookupRequest = Message<"meridian.site.v1.LookupRequest"> & {
  * Use `create(LookupRequestSchema)` to create a new message.
  */
 export const LookupRequestSchema: GenMessage<LookupRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_site_v1_site, 2);
+  messageDesc(file_meridian_site_v1_site, 4);
 
 /**
  * @generated from message meridian.site.v1.LookupResponse
@@ -107,7 +173,7 @@ export type LookupResponse = Message<"meridian.site.v1.LookupResponse"> & {
  * Use `create(LookupResponseSchema)` to create a new message.
  */
 export const LookupResponseSchema: GenMessage<LookupResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_site_v1_site, 3);
+  messageDesc(file_meridian_site_v1_site, 5);
 
 /**
  * @generated from message meridian.site.v1.ReplicationRequest
@@ -138,7 +204,7 @@ export type ReplicationRequest = Message<"meridian.site.v1.ReplicationRequest"> 
  * Use `create(ReplicationRequestSchema)` to create a new message.
  */
 export const ReplicationRequestSchema: GenMessage<ReplicationRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_site_v1_site, 4);
+  messageDesc(file_meridian_site_v1_site, 6);
 
 /**
  * @generated from message meridian.site.v1.ReplicationResponse
@@ -187,7 +253,7 @@ export type ReplicationResponse = Message<"meridian.site.v1.ReplicationResponse"
  * Use `create(ReplicationResponseSchema)` to create a new message.
  */
 export const ReplicationResponseSchema: GenMessage<ReplicationResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_site_v1_site, 5);
+  messageDesc(file_meridian_site_v1_site, 7);
 
 /**
  * @generated from enum meridian.site.v1.ImageState
@@ -235,12 +301,24 @@ export const ImageStateSchema: GenEnum<ImageState> = /*@__PURE__*/
  */
 export const SiteService: GenService<{
   /**
+   * Checks the site now, then answers.
+   *
    * @generated from rpc meridian.site.v1.SiteService.Ping
    */
   ping: {
     methodKind: "unary";
     input: typeof PingRequestSchema;
     output: typeof PingResponseSchema;
+  },
+  /**
+   * Measures the round trip, and notices silence.
+   *
+   * @generated from rpc meridian.site.v1.SiteService.Heartbeat
+   */
+  heartbeat: {
+    methodKind: "bidi_streaming";
+    input: typeof HeartbeatRequestSchema;
+    output: typeof HeartbeatResponseSchema;
   },
   /**
    * @generated from rpc meridian.site.v1.SiteService.Lookup

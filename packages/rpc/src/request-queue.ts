@@ -3,8 +3,9 @@ export class RequestQueue<T> implements AsyncIterable<T> {
   readonly #waiting: T[] = [];
   #wake: (() => void) | undefined;
   #ended = false;
+  #failure: { readonly error: unknown } | undefined;
 
-  /** Adds a message; ignored after {@link RequestQueue.end}. */
+  /** Adds a message; ignored after {@link RequestQueue.end} or {@link RequestQueue.fail}. */
   push(message: T): void {
     if (this.#ended) return;
     this.#waiting.push(message);
@@ -17,10 +18,17 @@ export class RequestQueue<T> implements AsyncIterable<T> {
     this.#wake?.();
   }
 
+  /** Breaks the stream off: the reader throws `error` once it has taken the messages that wait. */
+  fail(error: unknown): void {
+    if (!this.#ended) this.#failure = { error };
+    this.end();
+  }
+
   async *[Symbol.asyncIterator](): AsyncGenerator<T> {
     for (;;) {
       const next = this.#waiting.shift();
       if (next !== undefined) yield next;
+      else if (this.#failure !== undefined) throw this.#failure.error;
       else if (this.#ended) return;
       else {
         await new Promise<void>((resolve) => {
