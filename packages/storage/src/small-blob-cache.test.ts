@@ -81,3 +81,31 @@ test("a blob deleted while it is being read into memory is not kept", async () =
   assert.equal(await cached.open(digest), undefined);
   assert.equal(await cached.stat(digestOf(pattern(10))), undefined);
 });
+
+test("keeps what is stored in one step, unless it is deleted meanwhile", async () => {
+  const { store, opened } = watched();
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  let gate: Promise<void> | undefined;
+  const slow: BlobStore = {
+    ...store,
+    async put(digest, content) {
+      const info = await store.put(digest, content);
+      await gate;
+      return info;
+    },
+  };
+  await using cached = withSmallBlobCache(slow, { maxBlobBytes: 100, maxBytes: 1000 });
+  const content = pattern(50);
+  await cached.put(digestOf(content), content);
+  content.fill(0);
+  assert.deepEqual(await collect((await cached.open(digestOf(pattern(50))))!), pattern(50));
+  assert.equal(opened(), 0);
+  await cached.put(digestOf(pattern(101)), pattern(101));
+  assert.equal(cached.cached(digestOf(pattern(101))), undefined);
+  gate = held;
+  const putting = cached.put(digestOf(pattern(10)), pattern(10));
+  await cached.delete(digestOf(pattern(10)));
+  release();
+  await putting;
+  assert.equal(cached.cached(digestOf(pattern(10))), undefined);
+});

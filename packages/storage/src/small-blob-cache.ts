@@ -33,7 +33,7 @@ export function withSmallBlobCache(store: BlobStore, options: SmallBlobCacheOpti
     delete: (digest) => cache.delete(digest),
     begin: (id, options) => store.begin(id, options),
     resume: (id, options) => store.resume(id, options),
-    put: (digest, content) => store.put(digest, content),
+    put: (digest, content) => cache.put(digest, content),
     list: () => store.list(),
     usage: () => store.usage(),
     probe: (signal) => store.probe(signal),
@@ -56,6 +56,7 @@ class SmallBlobCache {
   readonly #maxBlobBytes: number;
   readonly #kept: RecentBytes;
   readonly #loads = new Map<Digest, Load>();
+  #deletes = 0;
 
   constructor(store: BlobStore, { maxBlobBytes = 256 * 1024, maxBytes }: SmallBlobCacheOptions) {
     this.#store = store;
@@ -81,7 +82,18 @@ class SmallBlobCache {
     return content === undefined ? this.#store.stat(digest) : { digest, size: content.byteLength };
   }
 
+  /** What was just pushed or fetched is pulled soon, at the latest by the next site. */
+  async put(digest: Digest, content: Uint8Array): Promise<BlobInfo> {
+    const kept = content.byteLength <= this.#maxBlobBytes ? Uint8Array.from(content) : undefined;
+    const deletes = this.#deletes;
+    const info = await this.#store.put(digest, content);
+    // A delete meanwhile may have been the last word.
+    if (kept !== undefined && this.#deletes === deletes) this.#kept.set(digest, kept);
+    return info;
+  }
+
   async delete(digest: Digest): Promise<boolean> {
+    this.#deletes++;
     try {
       return await this.#store.delete(digest);
     } finally {
