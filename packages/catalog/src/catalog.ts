@@ -27,6 +27,16 @@ export interface LinkView {
   readonly site: string;
 }
 
+/** Everything that a client needs of an image or index. */
+export interface ImageContents {
+  /** Each once: the manifest itself, config, layers, children and theirs; foreign layers left out. */
+  readonly blobs: ReadonlyArray<{ readonly digest: Digest; readonly size: number; readonly manifest: boolean }>;
+  /** What a sparse registry took the manifests without, and the repository still lacks. */
+  readonly absent: readonly Digest[];
+  /** False when some manifest's references are not known yet. */
+  readonly complete: boolean;
+}
+
 /** A page of names in ASCII order. */
 export interface Page<T> {
   readonly items: readonly T[];
@@ -41,6 +51,8 @@ export interface ReferrerView {
   readonly size: number;
   readonly artifactType: string;
   readonly annotations: Readonly<Record<string, string>>;
+  /** True while the annotations may be missing because they did not fit into the record: the manifest's bytes have them. */
+  readonly partial: boolean;
 }
 
 /** What the folded view of this process shows. Everything is synchronous and local: the pull path. */
@@ -61,15 +73,14 @@ export interface CatalogReader {
   tagsOf(repository: string, digest: Digest): string[];
   /** Visible indexes (or manifests) that reference the digest. */
   referencedBy(repository: string, digest: Digest): Digest[];
+  /** Up to `n` repositories that link the digest, in ASCII order. */
+  repositoriesOf(digest: Digest, n: number): string[];
   /** Nodes, as site/node, that said they hold the digest. A hint. */
   holders(digest: Digest): string[];
   /** The live records (tag, manifest, link, blob at node) that make a digest visible: what a Lookup answers. */
   recordsFor(repository: string, digest: Digest): recordV1.Record[];
-  /** What the whole of an image needs: the manifest itself, config, layers, children and theirs; foreign layers left out. `complete` is false when some manifest's references are not known yet. */
-  contents(
-    repository: string,
-    digest: Digest,
-  ): { readonly blobs: ReadonlyArray<{ digest: Digest; size: number; manifest: boolean }>; readonly complete: boolean };
+  /** What the whole of an image needs. */
+  contents(repository: string, digest: Digest): ImageContents;
   /** Folded positions as a `Meridian-Version` token (design.md P11). */
   version(): string;
 }

@@ -4,7 +4,8 @@ import { ContentError, type Digest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
 import type { Change, TagCondition } from "./catalog.ts";
 import * as keys from "./keys.ts";
-import { findRecord, findTag, firstNamer, namers } from "./lookups.ts";
+import { findRecord, findTag, firstNamer, type Namer, namers } from "./lookups.ts";
+import { isAbsent } from "./manifest-value.ts";
 import { deleteRecord, historyRecord, putRecord } from "./register-changes.ts";
 import { isLinked, isVisible, readStanding } from "./standing.ts";
 import { NamerRole } from "./view-layout.ts";
@@ -135,7 +136,8 @@ function fitted(value: recordV1.ManifestValue): recordV1.ManifestValue {
   if (size(value) <= MAX_VALUE_BYTES) {
     return value;
   }
-  const short = { ...value, references: [], seeBytes: true };
+  const sparse = value.references.some((reference) => isAbsent(value, reference));
+  const short = { ...value, references: [], seeBytes: true, sparse };
   return size(short) <= MAX_VALUE_BYTES ? short : { ...short, annotations: {} };
 }
 
@@ -175,13 +177,19 @@ function deleteManifest(
   if (!isVisible(readStanding(reader, repository, digest))) {
     throw new ContentError("not-found", `there is no manifest ${digest} in ${repository}`);
   }
-  for (const { namer } of namers(reader, repository, digest, { role: NamerRole.child, limit: 1 })) {
+  for (const { namer } of indexesOf(reader, repository, digest)) {
     throw new ContentError("denied", `manifest ${digest} is part of index ${namer}: delete that first`);
   }
   const key = keys.manifestKey(repository, digest);
   const tags = Array.from(namers(reader, repository, digest, { role: NamerRole.tag }), ({ namer }) => namer);
   const own = findRecord(reader, viewKeyOf(key))?.live ? [{ key }] : [];
   return [...own, ...tags.map((tag) => ({ key: keys.tagKey(repository, tag), tag: { repository, tag, who } }))];
+}
+
+/** An index that names the manifest as its child, be it as one that it lacked when it was pushed. */
+function* indexesOf(reader: OrderedReader, repository: string, digest: Digest): Iterable<Namer> {
+  yield* namers(reader, repository, digest, { role: NamerRole.child, limit: 1 });
+  yield* namers(reader, repository, digest, { role: NamerRole.absent, limit: 1 });
 }
 
 function deleteLink(reader: OrderedReader, { repository, digest }: Extract<Change, { kind: "delete-link" }>): Intent[] {

@@ -4,6 +4,7 @@ export type {
   CatalogReader,
   CatalogWriter,
   Change,
+  ImageContents,
   LinkView,
   ManifestView,
   Page,
@@ -12,7 +13,7 @@ export type {
   TagView,
 } from "./catalog.ts";
 export { compareHlc, DEFAULT_MAX_SKEW_MS, hlcMs, hlcTime } from "./hlc.ts";
-export { manifestValueOf } from "./manifest-value.ts";
+export { isAbsent, manifestValueOf } from "./manifest-value.ts";
 export { decodeRecord, encodeRecord, isAlive, mergeRecords } from "./merge.ts";
 export { type CatalogOptions, type OpenCatalog, openCatalog } from "./open-catalog.ts";
 export { formatVersion, type Position, parseVersion, type VersionVector } from "./version-token.ts";

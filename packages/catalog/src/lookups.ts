@@ -12,7 +12,7 @@ import {
   learnedKey,
   liveTagKey,
   type Named,
-  type NamerRole,
+  NamerRole,
   under,
 } from "./view-layout.ts";
 
@@ -39,11 +39,18 @@ export function* namers(
   }
 }
 
+/** What names the digest, first of all what makes it visible. */
 export function firstNamer(reader: OrderedReader, repository: string, digest: Digest): Namer | undefined {
   for (const namer of namers(reader, repository, digest, { limit: 1 })) {
     return namer;
   }
   return undefined;
+}
+
+/** What makes the digest visible; undefined when nothing but its own records does. */
+function firstShowing(reader: OrderedReader, repository: string, digest: Digest): Named | undefined {
+  const first = firstNamer(reader, repository, digest);
+  return first === undefined || first.role === NamerRole.absent ? undefined : first.named;
 }
 
 export function findTag(reader: OrderedReader, repository: string, tag: string): TagView | undefined {
@@ -58,7 +65,7 @@ export function findManifest(reader: OrderedReader, repository: string, digest: 
     return undefined;
   }
   const known = manifestReferences(reader, repository, digest);
-  const named = standing.manifest ? undefined : firstNamer(reader, repository, digest)?.named;
+  const named = standing.manifest ? undefined : firstShowing(reader, repository, digest);
   return {
     digest,
     mediaType: known?.value.mediaType || (named?.mediaType ?? ""),
@@ -103,8 +110,11 @@ export function knownManifest(
   if (learned === undefined) {
     return registered;
   }
-  const site = registered?.site ?? firstNamer(reader, repository, digest)?.named.site ?? "";
-  return { value: fromBinary(recordV1.ManifestValueSchema, learned), site };
+  const value = fromBinary(recordV1.ManifestValueSchema, learned);
+  // The bytes do not tell what was absent: the record does.
+  value.sparse = registered?.value.sparse ?? value.sparse;
+  const site = registered?.site ?? firstShowing(reader, repository, digest)?.site ?? "";
+  return { value, site };
 }
 
 /** The linked bytes; what no link record tells, the first name tells. */
@@ -118,9 +128,9 @@ export function findLink(reader: OrderedReader, repository: string, digest: Dige
   if (!isLinked(standing)) {
     return undefined;
   }
-  const first = firstNamer(reader, repository, digest);
-  if (first !== undefined) {
-    return { digest, size: first.named.size, site: first.named.site };
+  const named = firstShowing(reader, repository, digest);
+  if (named !== undefined) {
+    return { digest, size: named.size, site: named.site };
   }
   const manifest = findManifest(reader, repository, digest);
   return manifest && { digest, size: manifest.size, site: manifest.site };

@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import {
   type Descriptor,
+  type Digest,
   type Manifest,
   type ManifestReference,
   manifestKind,
@@ -9,16 +10,33 @@ import {
 import { recordV1 } from "@meridian/wire";
 import { toWireDigest } from "./wire-digest.ts";
 
-/** What the catalog keeps of a manifest of `size` bytes; it leaves out by itself what does not fit into a record. */
-export function manifestValueOf(manifest: Manifest, size: number): recordV1.ManifestValue {
+const NONE: ReadonlySet<Digest> = new Set();
+
+/**
+ * What the catalog keeps of a manifest of `size` bytes; it leaves out by itself what does not fit into a record.
+ * `absent` is what the repository did not have as a sparse registry took the manifest: nothing of that becomes visible.
+ */
+export function manifestValueOf(
+  manifest: Manifest,
+  size: number,
+  absent: ReadonlySet<Digest> = NONE,
+): recordV1.ManifestValue {
   return create(recordV1.ManifestValueSchema, {
     mediaType: manifest.mediaType,
     size: BigInt(size),
     subject: manifest.subject && reference(manifest.subject, recordV1.ReferenceRole.UNSPECIFIED),
     artifactType: referrerArtifactType(manifest),
     annotations: manifest.annotations,
-    references: manifest.references.map((listed) => reference(listed.descriptor, roleOf(listed))),
+    references: manifest.references.map((listed) => ({
+      ...reference(listed.descriptor, roleOf(listed)),
+      absent: absent.has(listed.descriptor.digest),
+    })),
   });
+}
+
+/** True when the reference makes nothing visible: a sparse registry took the manifest without it. */
+export function isAbsent(value: recordV1.ManifestValue, reference: recordV1.Reference): boolean {
+  return value.sparse || reference.absent;
 }
 
 /** An index may list blobs, as build caches do: those are served as blobs. */

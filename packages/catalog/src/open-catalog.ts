@@ -33,6 +33,8 @@ export interface CatalogOptions {
   readonly timers: Timers;
   readonly random: Random;
   readonly log: Logger;
+  /** True when the registry takes sparse manifests: then bytes alone, without the record, make nothing visible. */
+  readonly sparse?: boolean;
   /** Records further ahead of the clock are held until their time comes, in milliseconds; 2 000 when absent. */
   readonly maxSkewMs?: number;
 }
@@ -65,7 +67,7 @@ export async function openCatalog(options: CatalogOptions): Promise<OpenCatalog>
   opened.use(moving);
   const catalogWriter = opened.use(new Writer({ ...options, logs, view, fold, exchange, outbox, hlc }));
   await fold.start();
-  const parts = { site, view, fold, exchange, writer: catalogWriter };
+  const parts = { site, sparse: options.sparse ?? false, view, fold, exchange, writer: catalogWriter };
   return new FoldedCatalog(parts, opened.move());
 }
 
@@ -81,6 +83,7 @@ function openExchange(options: CatalogOptions, view: View, fold: Fold): FoldExch
 
 interface Parts {
   readonly site: string;
+  readonly sparse: boolean;
   readonly view: View;
   readonly fold: Fold;
   readonly exchange: FoldExchange;
@@ -108,6 +111,7 @@ class FoldedCatalog implements OpenCatalog {
   linked: CatalogReader["linked"] = (repository, page) => this.#reader.linked(repository, page);
   tagsOf: CatalogReader["tagsOf"] = (repository, digest) => this.#reader.tagsOf(repository, digest);
   referencedBy: CatalogReader["referencedBy"] = (repository, digest) => this.#reader.referencedBy(repository, digest);
+  repositoriesOf: CatalogReader["repositoriesOf"] = (digest, n) => this.#reader.repositoriesOf(digest, n);
   holders: CatalogReader["holders"] = (digest) => this.#reader.holders(digest);
   recordsFor: CatalogReader["recordsFor"] = (repository, digest) => this.#reader.recordsFor(repository, digest);
   contents: CatalogReader["contents"] = (repository, digest) => this.#reader.contents(repository, digest);
@@ -133,7 +137,7 @@ class FoldedCatalog implements OpenCatalog {
     digest: Parameters<Catalog["learnManifest"]>[1],
     value: recordV1.ManifestValue,
   ): Promise<void> {
-    const bytes = toBinary(recordV1.ManifestValueSchema, value);
+    const bytes = toBinary(recordV1.ManifestValueSchema, { ...value, sparse: this.#parts.sparse });
     const origin = this.#parts.site;
     await this.#parts.view.change((update) => update.learnManifest(repository, digest, bytes, origin));
   }

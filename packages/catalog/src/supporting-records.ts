@@ -24,7 +24,7 @@ export function supportingRecords(reader: OrderedReader, repository: string, dig
     for (const { role, namer } of namers(reader, repository, current, { limit: MAX_NAMERS })) {
       if (role === NamerRole.tag) {
         keys.add(`rt ${repository} ${namer}`);
-      } else if (!digests.includes(namer as Digest)) {
+      } else if (role !== NamerRole.absent && !digests.includes(namer as Digest)) {
         digests.push(namer as Digest);
       }
     }

@@ -12,19 +12,21 @@ import { SEPARATOR } from "./keys.ts";
  *     n <repository> <digest> 0<tag>           a live tag names the digest: size, site, media type
  *     n <repository> <digest> 1<manifest>      a visible index has it as a child: the same
  *     n <repository> <digest> 2<manifest>      a visible manifest has it as config or layer: the same
+ *     n <repository> <digest> 3<manifest>      a visible manifest was pushed without it: keeps it, but shows nothing
  *     d <repository> <digest>                  why the digest is visible, see standing.ts
  *     s <repository> <subject> <manifest>      a visible manifest has this subject
+ *     w <digest> <repository>                  the repository links the digest
  *     v <repository>                           how many tags, manifests, links and repository records live in it
  *     x <repository> <digest>                  a manifest's references, read from its bytes
  *
  * Rows `n` and `s` of a manifest stand there only while it is visible.
  */
-export const VIEW_FORMAT = "1";
+export const VIEW_FORMAT = "2";
 
 export const FORMAT_KEY = "f";
 
 /** How a digest is named, as the rows `n` say it. */
-export const NamerRole = { tag: "0", child: "1", blob: "2" } as const;
+export const NamerRole = { tag: "0", child: "1", blob: "2", absent: "3" } as const;
 export type NamerRole = (typeof NamerRole)[keyof typeof NamerRole];
 
 export const liveTagKey = (repository: string, tag: string): string => `t ${repository} ${tag}`;
@@ -33,6 +35,7 @@ export const namerKey = (repository: string, digest: Digest, role: NamerRole, na
 export const standingKey = (repository: string, digest: Digest): string => `d ${repository} ${digest}`;
 export const referrerKey = (repository: string, subject: Digest, manifest: Digest): string =>
   `s ${repository} ${subject} ${manifest}`;
+export const linkerKey = (digest: Digest, repository: string): string => `w ${digest} ${repository}`;
 export const liveCountKey = (repository: string): string => `v ${repository}`;
 export const learnedKey = (repository: string, digest: Digest): string => `x ${repository} ${digest}`;
 

@@ -97,7 +97,9 @@ export class ViewReader implements CatalogReader {
       const manifest = this.manifest(repository, key.slice(prefix.length) as Digest);
       if (manifest?.value !== undefined) {
         const { digest, mediaType, size, value } = manifest;
-        found.push({ digest, mediaType, size, artifactType: value.artifactType, annotations: value.annotations });
+        const { artifactType, annotations, seeBytes } = value;
+        const partial = seeBytes && Object.keys(annotations).length === 0;
+        found.push({ digest, mediaType, size, artifactType, annotations, partial });
       }
     }
     return found;
@@ -108,7 +110,7 @@ export class ViewReader implements CatalogReader {
   }
 
   referencedBy(repository: string, digest: Digest): Digest[] {
-    const found = [NamerRole.child, NamerRole.blob].flatMap((role) => [
+    const found = [NamerRole.child, NamerRole.blob, NamerRole.absent].flatMap((role) => [
       ...namers(this.#view, repository, digest, { role }),
     ]);
     return found.map(({ namer }) => namer as Digest);
@@ -130,6 +132,11 @@ export class ViewReader implements CatalogReader {
     return nodes;
   }
 
+  repositoriesOf(digest: Digest, n: number): string[] {
+    const prefix = `w ${digest} `;
+    return Array.from(this.#view.range({ ...under(prefix), limit: n }), ([key]) => key.slice(prefix.length));
+  }
+
   recordsFor(repository: string, digest: Digest): ReturnType<CatalogReader["recordsFor"]> {
     return supportingRecords(this.#view, repository, digest);
   }
@@ -139,6 +146,7 @@ export class ViewReader implements CatalogReader {
       root: digest,
       size: this.manifest(repository, digest)?.size ?? 0,
       references: (manifest) => manifestReferences(this.#view, repository, manifest)?.value,
+      isHere: (reference) => this.blob(repository, reference) !== undefined,
     });
   }
 

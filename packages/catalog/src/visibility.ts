@@ -2,11 +2,13 @@ import type { OrderedTransaction } from "@meridian/keyvalue";
 import type { Digest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
 import { type KnownManifest, manifestReferences } from "./lookups.ts";
+import { isAbsent } from "./manifest-value.ts";
 import { isLinked, isVisible, type Standing, Standings } from "./standing.ts";
 import type { ViewChanges } from "./view-changes.ts";
 import {
   encodeLiveTag,
   encodeNamed,
+  linkerKey,
   liveTagKey,
   type Named,
   type NamedTag,
@@ -19,7 +21,7 @@ import { fromWireDigest } from "./wire-digest.ts";
 /** One row that a visible manifest causes. */
 interface Edge {
   readonly row: Uint8Array;
-  /** What the row names; absent for a referrer's row, which makes nothing visible. */
+  /** What the row makes visible; absent for a referrer's row, and for that of something the repository lacked. */
   readonly names?: { readonly digest: Digest; readonly role: NamerRole; readonly size: number };
 }
 
@@ -140,6 +142,12 @@ export class Visibility {
       this.#changes.events.push({ kind: "manifest", repository, digest, visible, origin });
     }
     if (linked !== wasLinked) {
+      const linker = linkerKey(digest, repository);
+      if (linked) {
+        this.#tx.put(linker, EMPTY);
+      } else {
+        this.#tx.delete(linker);
+      }
       this.#changes.events.push({ kind: "link", repository, digest, size, visible: linked, origin });
     }
     if (visible !== wasVisible) {
@@ -185,13 +193,17 @@ function edgesOf(repository: string, manifest: Digest, known: KnownManifest | un
   }
   const { value, site } = known;
   const edges = new Map<string, Edge>();
-  for (const { digest: wire, size: bytes, mediaType, role: as } of value.references) {
-    if (as === recordV1.ReferenceRole.FOREIGN) {
+  for (const reference of value.references) {
+    if (reference.role === recordV1.ReferenceRole.FOREIGN) {
       continue;
     }
-    const digest = fromWireDigest(wire);
-    const role = as === recordV1.ReferenceRole.CHILD ? NamerRole.child : NamerRole.blob;
-    const named: Named = { size: Number(bytes), site, mediaType };
+    const digest = fromWireDigest(reference.digest);
+    const named: Named = { size: Number(reference.size), site, mediaType: reference.mediaType };
+    if (isAbsent(value, reference)) {
+      edges.set(namerKey(repository, digest, NamerRole.absent, manifest), { row: encodeNamed(named) });
+      continue;
+    }
+    const role = reference.role === recordV1.ReferenceRole.CHILD ? NamerRole.child : NamerRole.blob;
     const names = { digest, role, size: named.size };
     edges.set(namerKey(repository, digest, role, manifest), { row: encodeNamed(named), names });
   }

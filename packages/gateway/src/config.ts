@@ -15,6 +15,18 @@ export const gatewayConfigSchema = z.strictObject({
   tls: z.strictObject({ key: z.string().min(1), cert: z.string().min(1) }).optional(),
   /** What a request without credentials may do. `admin` is for a dev cluster on loopback only. */
   anonymous: z.enum(["none", "pull", "admin"]).default("none"),
+  /** True takes manifests whose config, layers or children the repository does not have (sparse indexes). */
+  sparse: z.boolean().default(false),
+  /**
+   * Told to clients as `OCI-Chunk-Min-Length`: smaller chunks of an upload are taken, but each costs a round trip.
+   * 0 tells nothing.
+   */
+  chunkMinBytes: z
+    .number()
+    .int()
+    .min(0)
+    .max(64 * MIB)
+    .default(0),
   /** Proxies, as addresses or CIDR blocks, whose X-Forwarded-* headers are believed. */
   trustedProxies: z.array(z.string().min(1)).default([]),
   /** Larger manifests are refused with 413. The specification asks for 4 MiB at least. */

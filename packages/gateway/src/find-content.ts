@@ -14,6 +14,8 @@ export interface FindContent {
    * An index's child may be linked as a blob only.
    */
   requireAll(repository: string, digests: readonly Digest[]): Promise<void>;
+  /** Those that neither this site nor any member that could be asked shows in the repository. */
+  absentOf(repository: string, digests: readonly Digest[]): Promise<ReadonlySet<Digest>>;
 }
 
 type AbsentCode = "BLOB_UNKNOWN" | "MANIFEST_UNKNOWN";
@@ -21,6 +23,17 @@ type AbsentCode = "BLOB_UNKNOWN" | "MANIFEST_UNKNOWN";
 export function createFindContent({ catalog, lookup }: { catalog: CatalogReader; lookup: Lookup }): FindContent {
   const isVisible = (repository: string, digest: Digest): boolean =>
     catalog.blob(repository, digest) !== undefined || catalog.manifest(repository, digest) !== undefined;
+
+  /** What is not visible even after the other members were asked for it. */
+  const missingOf = async (
+    repository: string,
+    digests: readonly Digest[],
+  ): Promise<LookupOutcome & { readonly still: readonly Digest[] }> => {
+    const missing = digests.filter((digest) => !isVisible(repository, digest));
+    if (missing.length === 0) return { still: missing, unasked: [], unlearned: false };
+    const outcome = await lookup.ask(repository, missing);
+    return { ...outcome, still: missing.filter((digest) => !isVisible(repository, digest)) };
+  };
 
   const afterAsking = async <T>(
     repository: string,
@@ -42,14 +55,13 @@ export function createFindContent({ catalog, lookup }: { catalog: CatalogReader;
     blob: (repository, digest) =>
       catalog.blob(repository, digest) ??
       afterAsking(repository, digest, "BLOB_UNKNOWN", () => catalog.blob(repository, digest)),
+    async absentOf(repository, digests) {
+      return new Set((await missingOf(repository, digests)).still);
+    },
     async requireAll(repository, digests) {
-      const missing = digests.filter((digest) => !isVisible(repository, digest));
-      if (missing.length === 0) return;
-      const outcome = await lookup.ask(repository, missing);
-      const { unasked } = outcome;
-      const still = missing.filter((digest) => !isVisible(repository, digest));
+      const { still, unlearned: lost, unasked } = await missingOf(repository, digests);
       if (still.length === 0) return;
-      if (outcome.unlearned) throw unlearned();
+      if (lost) throw unlearned();
       if (unasked.length > 0)
         throw unavailable(
           `${still.length} of the manifest's parts are not known here, and ${list(unasked)} could not be asked`,

@@ -125,6 +125,43 @@ describe("the list of referrers", () => {
     assert.equal(only?.mediaType, MediaType.ociManifest);
   });
 
+  test("tells annotations that are too large for a record", async () => {
+    const annotations = { text: "é".repeat(60_000) };
+    const image = await admin().pushImage("of-large");
+    const named = { mediaType: MediaType.ociManifest, digest: image.digest, size: image.manifest.length };
+    const { pushed } = await admin().pushImage("large", Buffer.from("large"), { subject: named, annotations });
+    assert.equal(pushed.status, 201);
+    const [only] = manifests(await admin().get(`/referrers/${image.digest}`));
+    assert.deepEqual(only?.annotations, annotations);
+  });
+
+  test("beyond 4 MiB comes in pages that lead on, each entry whole and once", async () => {
+    const image = await admin().pushImage("of-many");
+    const named = { mediaType: MediaType.ociManifest, digest: image.digest, size: image.manifest.length };
+    const wanted = new Set<string>();
+    for (let i = 0; i < 6; i++) {
+      const annotations = { text: String(i).repeat(1_000_000) };
+      const extra = { subject: named, annotations, artifactType: "application/x+y" };
+      wanted.add((await admin().pushImage(`many-${i}`, Buffer.from("many"), extra)).digest);
+    }
+    const seen: string[] = [];
+    let path: string | undefined = `/v2/team/app/referrers/${image.digest}?artifactType=application/x%2By`;
+    let pages = 0;
+    while (path !== undefined) {
+      const answer = await admin().get(path.slice("/v2/team/app".length));
+      assert.ok(answer.body.length <= 4 * 1024 * 1024);
+      assert.equal(answer.headers["oci-filters-applied"], "artifactType");
+      for (const { digest, annotations } of manifests(answer)) {
+        seen.push(String(digest));
+        assert.equal((annotations as { text: string }).text.length, 1_000_000);
+      }
+      pages += 1;
+      path = /^<(\/v2\/[^>]+)>; rel="next"$/.exec(String(answer.headers.link))?.[1];
+    }
+    assert.equal(pages, 2);
+    assert.deepEqual(seen.sort(), [...wanted].sort());
+  });
+
   test("of an unknown subject is empty", async () => {
     const answer = await admin().get(`/referrers/${digestOf("unknown")}`);
     assert.equal(answer.status, 200);

@@ -241,9 +241,20 @@ describe("mounting a blob", () => {
     assert.equal((await admin().call("POST", `/blobs/uploads/?mount=${digest}`)).status, 201);
   });
 
-  test("without a source never looks into other repositories", async () => {
+  test("without a source finds what another repository has that the client may read", async () => {
+    const content = randomBytes(100);
+    const digest = await adminOf(cluster.site, "team/other").pushBlob(content);
+    const mounted = await admin().call("POST", `/blobs/uploads/?mount=${digest}`);
+    assert.equal(mounted.status, 201);
+    assert.deepEqual((await admin().get(`/blobs/${digest}`)).body, content);
+  });
+
+  test("without a source never finds what the policy hides from the client", async () => {
     const digest = await adminOf(cluster.site, "team/hidden").pushBlob(randomBytes(100));
-    assert.equal((await admin().call("POST", `/blobs/uploads/?mount=${digest}`)).status, 202);
+    cluster.site.grants.set("eve", new Set(["eve/app:push", "eve/app:pull"]));
+    const headers = bearer("eve", "eve/app:pull,push", "team/hidden:pull");
+    const path = `/v2/eve/app/blobs/uploads/?mount=${digest}`;
+    assert.equal((await ask(cluster.site.gateway.url, "POST", path, { headers })).status, 202);
   });
 
   test("without the source's scope asks for both scopes", async () => {

@@ -2,9 +2,9 @@ import { Refusal } from "./refusal.ts";
 
 const MAX_QUERY = 8 * 1024;
 
-/** The parameters of a query or form. @throws Refusal 400 when it is longer than 8 KiB. */
+/** The parameters of a query or form. @throws Refusal 414 when it is longer than 8 KiB. */
 export function parseQuery(text: string): URLSearchParams {
-  if (text.length > MAX_QUERY) throw new Refusal("UNSUPPORTED", "the query is too long", { status: 400 });
+  if (text.length > MAX_QUERY) throw new Refusal("UNSUPPORTED", "the query is too long", { status: 414 });
   return new URLSearchParams(text);
 }
 
@@ -30,7 +30,12 @@ export function parsePage(query: string): PageQuery {
   return { n: n === null ? MAX_PAGE : Math.min(Number(n), MAX_PAGE), last };
 }
 
-/** The `Link` header to the next page (RFC 8288), path-absolute: clients refuse another host. */
+/** The `Link` header to the page of `n` entries behind `last`. */
 export function nextLink(path: string, n: number, last: string): readonly string[] {
-  return ["Link", `<${path}?n=${n}&last=${encodeURIComponent(last)}>; rel="next"`];
+  return linkTo(path, { n: String(n), last });
+}
+
+/** The `Link` header to the next page (RFC 8288), path-absolute: clients refuse another host. */
+export function linkTo(path: string, parameters: Readonly<Record<string, string>>): readonly string[] {
+  return ["Link", `<${path}?${new URLSearchParams(parameters)}>; rel="next"`];
 }

@@ -137,7 +137,7 @@ async function startSite(
   };
   const rpc = wiring.servers.get(`${name}/gateway-1`)!;
   const peers = peersOf(topology, wiring);
-  const catalog = await openTestCatalog(name, opened);
+  const catalog = await openTestCatalog(name, options.config?.sparse ?? false, opened);
   const health: TestSite["health"] = new Map();
   const grants: TestSite["grants"] = new Map();
   const state = { policyAgeMs: 0 };
@@ -198,7 +198,7 @@ function peersOf(topology: Topology, { servers }: Wiring): Peers {
   };
 }
 
-async function openTestCatalog(site: string, opened: AsyncDisposableStack): Promise<OpenCatalog> {
+async function openTestCatalog(site: string, sparse: boolean, opened: AsyncDisposableStack): Promise<OpenCatalog> {
   const directory = mkdtempSync(join(tmpdir(), "meridian-gateway-"));
   opened.defer(() => rmSync(directory, { recursive: true, force: true }));
   const parts = { clock: createSystemClock(), timers: systemTimers, random: systemRandom, log: quiet };
@@ -208,6 +208,7 @@ async function openTestCatalog(site: string, opened: AsyncDisposableStack): Prom
       ...parts,
       site,
       writer: "gateway-1",
+      sparse,
       serving: true,
       alone: true,
       logs,

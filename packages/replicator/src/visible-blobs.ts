@@ -1,4 +1,4 @@
-import { type CatalogReader, tryFromWireDigest } from "@meridian/catalog";
+import { type CatalogReader, isAbsent, tryFromWireDigest } from "@meridian/catalog";
 import { type Digest, tryParseDigest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
 import { BlobRank } from "./wanted-blob.ts";
@@ -28,6 +28,8 @@ export function* blobsOfManifest(catalog: CatalogReader, repository: string, roo
     for (const reference of view?.value?.references ?? []) {
       const child = tryFromWireDigest(reference.digest);
       if (child === undefined || reference.role === FOREIGN || seen.has(child)) continue;
+      // Nobody has what a sparse registry took the manifest without, until somebody pushes it.
+      if (isAbsent(view!.value!, reference) && !isVisible(catalog, repository, child)) continue;
       seen.add(child);
       const known = { digest: child, size: Number(reference.size) };
       if (reference.role === CHILD) manifests.push(known);

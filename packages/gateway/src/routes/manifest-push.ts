@@ -11,6 +11,7 @@ import {
   parseTag,
 } from "@meridian/oci";
 import type { Principal } from "@meridian/policy";
+import type { recordV1 } from "@meridian/wire";
 import { type Access, repositoryNeed } from "../access.ts";
 import type { AnswerHeaders } from "../answer.ts";
 import type { CommitRecords } from "../commit-records.ts";
@@ -33,6 +34,8 @@ interface ManifestPushParts {
   readonly commit: CommitRecords;
   readonly manifests: ManifestBytes;
   readonly maxManifestBytes: number;
+  /** Takes manifests although the repository lacks what they reference. */
+  readonly sparse: boolean;
 }
 
 /** More tags in one push are refused. */
@@ -55,10 +58,22 @@ export function pushManifest(parts: ManifestPushParts): Handler {
         detail: { sent: digest, asked: wanted.digest },
       });
     }
-    await parts.find.requireAll(name, requiredDigests(manifest));
+    const absent = await checkReferences(name, manifest, parts);
     const stored = await parts.keeper.store(bytes, digest);
-    const pushed: Push = { name, manifest, digest, size: bytes.byteLength, tags: wanted.tags, principal, stored };
+    const value = manifestValueOf(manifest, bytes.byteLength, absent);
+    const pushed: Push = {
+      name,
+      manifest,
+      value,
+      digest,
+      size: bytes.byteLength,
+      tags: wanted.tags,
+      principal,
+      stored,
+    };
     const version = await commitPush(pushed, wanted, parts);
+    // What did not fit into the record is known here from the bytes.
+    if (parts.catalog.manifest(name, digest)?.value?.seeBytes) await parts.catalog.learnManifest(name, digest, value);
     parts.manifests.keep(digest, bytes);
     exchange.send(201, createdHeaders(pushed, version, parts.answers));
   };
@@ -78,7 +93,7 @@ function readTarget(exchange: Exchange, reference: string): Target {
   const more = parseQuery(exchange.query).getAll("tag").map(parseTag);
   const tags = [...new Set(asked.kind === "tag" ? [asked.tag, ...more] : more)];
   if (tags.length > MAX_TAGS)
-    throw new Refusal("UNSUPPORTED", `more than ${MAX_TAGS} tags in one push`, { status: 400 });
+    throw new Refusal("UNSUPPORTED", `more than ${MAX_TAGS} tags in one push`, { status: 414 });
   const condition = tagCondition(exchange);
   if (condition !== undefined && tags.length !== 1) {
     throw new Refusal("UNSUPPORTED", "If-Match and If-None-Match need exactly one tag", { status: 400 });
@@ -95,6 +110,18 @@ function requireCondition(name: string, { condition, tags }: Target, catalog: Ca
   if (!holds) throw preconditionFailed(tags[0]!, current);
 }
 
+/** What the repository lacks of it: nothing, unless the registry is sparse. @throws Refusal MANIFEST_BLOB_UNKNOWN, or 503. */
+async function checkReferences(
+  name: string,
+  manifest: Manifest,
+  { find, sparse }: ManifestPushParts,
+): Promise<ReadonlySet<Digest> | undefined> {
+  const required = requiredDigests(manifest);
+  if (sparse) return await find.absentOf(name, required);
+  await find.requireAll(name, required);
+  return undefined;
+}
+
 /** Config, layers and children, each once; foreign layers are never required, nor is a subject. */
 function requiredDigests(manifest: Manifest): Digest[] {
   return [
@@ -105,6 +132,7 @@ function requiredDigests(manifest: Manifest): Digest[] {
 interface Push {
   readonly name: string;
   readonly manifest: Manifest;
+  readonly value: recordV1.ManifestValue;
   readonly digest: Digest;
   readonly size: number;
   readonly tags: readonly string[];
@@ -126,7 +154,10 @@ async function commitPush(
   }
 }
 
-function pushChanges({ name, manifest, digest, size, tags, principal, stored }: Push, catalog: Catalog): Change[] {
+function pushChanges(
+  { name, manifest, value, digest, size, tags, principal, stored }: Push,
+  catalog: Catalog,
+): Change[] {
   const who = principal.name ?? "anonymous";
   const { mediaType } = manifest;
   const created: Change[] = catalog.hasRepository(name) ? [] : [{ kind: "repository", repository: name, who }];
@@ -134,7 +165,7 @@ function pushChanges({ name, manifest, digest, size, tags, principal, stored }: 
     ...created,
     { kind: "link", repository: name, digest, size },
     ...holderChanges(stored),
-    { kind: "manifest", repository: name, digest, value: manifestValueOf(manifest, size) },
+    { kind: "manifest", repository: name, digest, value },
     ...tags.map((tag): Change => ({ kind: "tag", repository: name, tag, digest, mediaType, size, who })),
   ];
 }

@@ -1,4 +1,4 @@
-import type { Catalog } from "@meridian/catalog";
+import { type Catalog, tryFromWireDigest } from "@meridian/catalog";
 import type { SiteMonitor, Topology } from "@meridian/cluster";
 import { type Digest, parseReference, tryParseDigest } from "@meridian/oci";
 import type { Decider } from "@meridian/policy";
@@ -9,7 +9,7 @@ import type { Exchange } from "../exchange.ts";
 import type { FindContent } from "../find-content.ts";
 import { type ResourceHandlers, whenReady } from "../handler.ts";
 import { parseQuery } from "../query.ts";
-import type { ReceiptQuestion, Receipts } from "../receipts.ts";
+import type { ReceiptQuestion, Receipts, SiteReceipt } from "../receipts.ts";
 import { Refusal } from "../refusal.ts";
 
 interface MeridianParts {
@@ -39,22 +39,37 @@ export function replicationRoute(parts: MeridianParts): ResourceHandlers {
       const timeoutMs = durationOf(query.get("timeout"));
       const question = await resolve(name, reference, parts);
       if (sites.length === 0) {
-        sendReceipts(exchange, 200, await receipts.ask(question, exchange.signal), parts.answers);
+        sendReceipts(exchange, 200, question, await receipts.ask(question, exchange.signal), parts);
         return;
       }
       const waited = await receipts.wait(question, { sites, timeoutMs, signal: exchange.signal });
-      sendReceipts(exchange, waited.complete ? 200 : 504, waited.sites, parts.answers);
+      sendReceipts(exchange, waited.complete ? 200 : 504, question, waited.sites, parts);
     },
   };
 }
 
-function sendReceipts(exchange: Exchange, status: number, sites: unknown, answers: AnswerHeaders): void {
+function sendReceipts(
+  exchange: Exchange,
+  status: number,
+  { repository, digest }: ReceiptQuestion,
+  sites: readonly SiteReceipt[],
+  { answers, catalog }: MeridianParts,
+): void {
+  const absent = absentOf(repository, digest, catalog);
   sendJson(
     exchange,
     status,
     [...answers.fixed, "Cache-Control", CacheControl.never, "Meridian-Version", answers.version()],
-    { sites },
+    { sites, ...(absent.length === 0 ? {} : { absent }) },
   );
+}
+
+/** What the image names and nobody pushed: no site waits for it. Its subject, and children that a sparse registry took it without. */
+function absentOf(repository: string, digest: Digest, catalog: Catalog): readonly Digest[] {
+  const { absent } = catalog.contents(repository, digest);
+  const subject = catalog.manifest(repository, digest)?.value?.subject;
+  const named = subject === undefined ? undefined : tryFromWireDigest(subject.digest);
+  return named === undefined || catalog.manifest(repository, named) !== undefined ? absent : [named, ...absent];
 }
 
 async function resolve(

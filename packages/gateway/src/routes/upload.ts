@@ -4,7 +4,7 @@ import { openUploadSession, peekUploadSite, type UploadSession } from "@meridian
 import { type Access, repositoryNeed } from "../access.ts";
 import type { AnswerHeaders } from "../answer.ts";
 import { answerPushed, type BlobPush, unknownUpload } from "../blob-push.ts";
-import type { Exchange } from "../exchange.ts";
+import type { Exchange, HeaderList } from "../exchange.ts";
 import type { ResourceHandlers } from "../handler.ts";
 import type { MirroredUploads } from "../mirrored-upload.ts";
 import { parseQuery } from "../query.ts";
@@ -127,9 +127,15 @@ function progress({ repository, token, id }: OpenSession, offset: number): Progr
 }
 
 /** 202 or 204 with where the session is and how far it has come. */
-export function sendProgress(exchange: Exchange, status: 202 | 204, state: Progress, answers: AnswerHeaders): void {
+export function sendProgress(
+  exchange: Exchange,
+  status: 202 | 204,
+  state: Progress,
+  answers: AnswerHeaders,
+  more: HeaderList = [],
+): void {
   const length = status === 202 ? ["Content-Length", "0"] : [];
-  exchange.send(status, [...progressHeaders(state), ...length, ...answers.fixed]);
+  exchange.send(status, [...progressHeaders(state), ...length, ...more, ...answers.fixed]);
 }
 
 function progressHeaders({ name, token, id, offset }: Progress): string[] {

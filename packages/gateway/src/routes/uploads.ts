@@ -32,7 +32,11 @@ interface UploadsParts {
   readonly uploads: MirroredUploads;
   readonly push: BlobPush;
   readonly uploadKey: Uint8Array;
+  readonly chunkMinBytes: number;
 }
+
+/** A blob that is in very many repositories is in one that the client may read, or is uploaded. */
+const MAX_SOURCES = 100;
 
 /**
  * `POST /v2/<name>/blobs/uploads/` (OCI distribution-spec, end-4a, end-4b, end-11): mounts what `mount` names, stores the
@@ -86,12 +90,19 @@ async function tryMount(
   principal: Principal,
   { access, catalog, sources, push, answers }: UploadsParts,
 ): Promise<boolean> {
-  const repository = source ?? name;
-  if (!access.decide(exchange, principal, repositoryNeed(repository, "pull")).allow) return false;
-  const blob = catalog.blob(repository, digest);
-  if (blob === undefined || !sources.reachable(blob)) return false;
-  answerPushed(exchange, name, await push.mount(name, digest, blob.size, principal), answers);
-  return true;
+  for (const repository of source === undefined ? anywhere(name, digest, catalog) : [source]) {
+    if (!access.decide(exchange, principal, repositoryNeed(repository, "pull")).allow) continue;
+    const blob = catalog.blob(repository, digest);
+    if (blob === undefined || !sources.reachable(blob)) continue;
+    answerPushed(exchange, name, await push.mount(name, digest, blob.size, principal), answers);
+    return true;
+  }
+  return false;
+}
+
+/** Where a mount that names no source looks: here, then in other repositories that have it. */
+function anywhere(name: string, digest: Digest, catalog: Catalog): ReadonlySet<string> {
+  return new Set([name, ...catalog.repositoriesOf(digest, MAX_SOURCES)]);
 }
 
 async function pushWhole(
@@ -127,5 +138,6 @@ async function begin(
 ): Promise<void> {
   const upload = await parts.keeper.begin({ algorithm });
   const token = sealUploadSession(parts.uploadKey, { site: parts.topology.site, ...upload, repository: name });
-  sendProgress(exchange, 202, { name, token, id: upload.id, offset: 0 }, parts.answers);
+  const hint = parts.chunkMinBytes === 0 ? [] : ["OCI-Chunk-Min-Length", String(parts.chunkMinBytes)];
+  sendProgress(exchange, 202, { name, token, id: upload.id, offset: 0 }, parts.answers, hint);
 }

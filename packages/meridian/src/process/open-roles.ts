@@ -93,6 +93,7 @@ export async function openCatalogOf(base: Foundation, logs: EventLogs, stack: As
       logs,
       view,
       outbox,
+      sparse: base.loaded.config.sparse,
       clock,
       timers,
       random,
@@ -159,7 +160,7 @@ export async function openGateway(
       : stack.use(fileTlsSource({ ...config.tls, ca: loaded.config.tls.ca, timers, log }));
   const gateway = stack.use(
     await startGateway(
-      { ...config, anonymous: loaded.config.anonymous },
+      { ...config, anonymous: loaded.config.anonymous, sparse: loaded.config.sparse },
       {
         topology: base.identity.topology,
         peers,

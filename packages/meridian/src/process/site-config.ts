@@ -53,8 +53,13 @@ export const siteConfigSchema = z
     log: logSchema,
     /** What a client may do without login: `none`, `pull`, or `admin` (a dev cluster on loopback only). The same in every process of a site. */
     anonymous: z.enum(["none", "pull", "admin"]).default("none"),
+    /**
+     * True takes manifests whose config, layers or children the repository does not have (sparse indexes). Default
+     * false: 400 MANIFEST_BLOB_UNKNOWN. The same in every process of every site.
+     */
+    sparse: z.boolean().default(false),
     /** Required with the gateway role. */
-    gateway: gatewayConfigSchema.omit({ anonymous: true }).optional(),
+    gateway: gatewayConfigSchema.omit({ anonymous: true, sparse: true }).optional(),
     blobNode: blobNodeConfigSchema.omit({ bytes: true }).prefault({}),
     replicator: replicatorConfigSchema.prefault({}),
     auth: authConfigSchema.omit({ cluster: true, dataDir: true }).prefault({}),
