@@ -3,6 +3,7 @@ import type { ServiceImpl } from "@meridian/rpc";
 import type { BlobStore } from "@meridian/storage";
 import { blobV1 } from "@meridian/wire";
 import type { FetchTable } from "./fetch-table.ts";
+import type { NodeStateFile } from "./node-state.ts";
 import type { Uploads } from "./uploads.ts";
 import { whenAborted } from "./when-aborted.ts";
 
@@ -13,6 +14,7 @@ export interface BlobNodeServiceOptions {
   readonly store: BlobStore;
   readonly fetches: FetchTable;
   readonly uploads: Uploads;
+  readonly state: NodeStateFile;
 }
 
 /** Methods that any member may call; all others are for the node's own site. */
@@ -20,7 +22,7 @@ export const METHODS_FOR_ALL: ReadonlySet<string> = new Set(["stat", "fetch", "s
 
 /** Control of this node, for gRPC and for callers inside the process. */
 export function createBlobNodeService(options: BlobNodeServiceOptions): ServiceImpl<typeof blobV1.BlobNodeService> {
-  const { store, uploads } = options;
+  const { store, uploads, state } = options;
   return {
     async stat({ digest }) {
       const info = await store.stat(parseDigest(digest));
@@ -32,6 +34,7 @@ export function createBlobNodeService(options: BlobNodeServiceOptions): ServiceI
       return { deleted: await store.delete(parseDigest(digest)) };
     },
     async beginUpload({ uploadId, algorithm }) {
+      state.requireTaking();
       await uploads.begin(uploadId, parseAlgorithm(algorithm));
       return {};
     },
@@ -42,6 +45,7 @@ export function createBlobNodeService(options: BlobNodeServiceOptions): ServiceI
       return { size: BigInt((await uploads.commit(uploadId, parseDigest(digest))).size) };
     },
     async put({ digest, content }) {
+      state.requireTaking();
       await uploads.put(parseDigest(digest), content);
       return {};
     },
@@ -54,13 +58,14 @@ export function createBlobNodeService(options: BlobNodeServiceOptions): ServiceI
 
 /** A caller that goes away leaves the fetch running. */
 async function fetchBlob(
-  { store, fetches }: BlobNodeServiceOptions,
+  { store, fetches, state }: BlobNodeServiceOptions,
   request: blobV1.FetchRequest,
   signal: AbortSignal,
 ): Promise<{ size: bigint; fetchedBytes: bigint }> {
   const digest: Digest = parseDigest(request.digest);
   const present = await store.stat(digest);
   if (present !== undefined) return { size: BigInt(present.size), fetchedBytes: 0n };
+  state.requireTaking();
   const background = request.priority === blobV1.FetchPriority.BACKGROUND;
   const { fetch, started } = fetches.join(digest, {
     holders: request.holders,

@@ -4,6 +4,7 @@ import type { NodeBytes, ReadOptions, ServedBlob } from "@meridian/transfer";
 import { ArrivingBlob } from "./arriving-blob.ts";
 import type { DirectReads } from "./direct-read.ts";
 import type { FetchTable } from "./fetch-table.ts";
+import type { NodeStateFile } from "./node-state.ts";
 import type { Uploads } from "./uploads.ts";
 
 /** What {@link createLocalBytes} needs. */
@@ -14,18 +15,20 @@ export interface LocalBytesOptions {
   readonly fetches: FetchTable;
   readonly direct: DirectReads;
   readonly uploads: Uploads;
+  readonly state: NodeStateFile;
 }
 
 /** The bytes of this node, called from inside its process or by its byte listener. */
 export function createLocalBytes(options: LocalBytesOptions): NodeBytes {
-  const { self, store, uploads } = options;
+  const { self, store, uploads, state } = options;
   return {
     cached: (digest) => store.cached?.(digest),
     async open(digest, readOptions) {
       const stored = await store.open(digest);
       if (stored !== undefined) return new StoredBlob(self, stored);
       const holders = readOptions.holders.filter((node) => node !== self);
-      if (holders.length === 0) return undefined;
+      // A node that is being drained gets nothing: who asks goes to the holders itself.
+      if (holders.length === 0 || state.standing.draining) return undefined;
       return openFromHolders(options, digest, { ...readOptions, holders });
     },
     append: (uploadId, body, appendOptions) => uploads.append(uploadId, body, appendOptions),

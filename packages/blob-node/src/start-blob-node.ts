@@ -1,4 +1,4 @@
-import { nodeName, type SiteMonitor, type Topology } from "@meridian/cluster";
+import { bytesUrlOf, nodeName, type SiteMonitor, type Topology } from "@meridian/cluster";
 import type { Digest } from "@meridian/oci";
 import type { RpcServer } from "@meridian/rpc";
 import {
@@ -14,13 +14,15 @@ import {
 } from "@meridian/runtime";
 import type { BlobStore, CachedBlobStore } from "@meridian/storage";
 import { createNodeDirectory, type NodeBytes, type NodeDirectory, startByteServer } from "@meridian/transfer";
-import { blobV1 } from "@meridian/wire";
+import { blobV1, nodeV1 } from "@meridian/wire";
 import { createBlobNodeService, METHODS_FOR_ALL } from "./blob-node-service.ts";
 import type { BlobNodeConfig } from "./config.ts";
 import { DirectReads } from "./direct-read.ts";
 import { FetchTable } from "./fetch-table.ts";
 import { Holders } from "./holders.ts";
 import { createLocalBytes } from "./local-bytes.ts";
+import { createNodeService } from "./node-service.ts";
+import { NodeStateFile } from "./node-state.ts";
 import { Quarantine } from "./quarantine.ts";
 import { createStorageCheck } from "./storage-check.ts";
 import { createBlobNodeEvents } from "./telemetry.ts";
@@ -41,6 +43,8 @@ export interface BlobNodeDeps {
   readonly identify?: IdentifyPeer;
   /** What is thought of other sites: decides which holder is asked first, and hears how it went. */
   readonly monitor?: Pick<SiteMonitor, "health" | "report">;
+  /** Where the node remembers that it is being drained; absent only in tests: it forgets. */
+  readonly stateFile?: string;
   readonly log: Logger;
   readonly clock?: Clock;
   readonly timers?: Timers;
@@ -75,8 +79,10 @@ export async function startBlobNode(config: BlobNodeConfig, deps: BlobNodeDeps):
     }
   };
   await using stack = new AsyncDisposableStack();
+  const state = await NodeStateFile.open(deps.stateFile);
   const nodes =
-    deps.nodes ?? stack.use(createNodeDirectory({ nodes: byteNodes(topology), tls, identify, log, timers }));
+    deps.nodes ??
+    stack.use(createNodeDirectory({ urlOf: (node) => bytesUrlOf(topology, node), tls, identify, log, timers }));
   const quarantine = new Quarantine({ clock, forMs: config.quarantineMs });
   const bytesOf = (node: string): NodeBytes | undefined => nodes.bytesOf(node);
   const holders = new Holders({ self, bytesOf, quarantine, monitor, stallTimeoutMs: config.stallTimeoutMs });
@@ -89,10 +95,13 @@ export async function startBlobNode(config: BlobNodeConfig, deps: BlobNodeDeps):
     }),
   );
   const direct = new DirectReads({ holders, events, clock, timers });
-  const bytes = createLocalBytes({ self, store, fetches, direct, uploads });
+  const bytes = createLocalBytes({ self, store, fetches, direct, uploads, state });
   stack.use(nodes.attach(self, bytes));
-  deps.rpc?.register(blobV1.BlobNodeService, createBlobNodeService({ self, store, fetches, uploads }), {
+  deps.rpc?.register(blobV1.BlobNodeService, createBlobNodeService({ self, store, fetches, uploads, state }), {
     allow: (peer, method) => METHODS_FOR_ALL.has(method) || peer.site === topology.site,
+  });
+  deps.rpc?.register(nodeV1.NodeService, createNodeService({ self, store, state, events }), {
+    allow: (peer) => peer.site === topology.site,
   });
   const server = stack.use(
     await startByteServer({
@@ -110,13 +119,6 @@ export async function startBlobNode(config: BlobNodeConfig, deps: BlobNodeDeps):
     checks: [createStorageCheck(store, clock)],
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
-}
-
-/** The nodes of a topology whose bytes can be asked for. */
-function byteNodes(topology: Topology): { node: string; url: string }[] {
-  return topology.processes.flatMap((address) =>
-    address.bytes === undefined ? [] : [{ node: nodeName(address), url: address.bytes }],
-  );
 }
 
 /** Over plain HTTP there is no identity, and no other site either. */

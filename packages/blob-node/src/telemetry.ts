@@ -29,6 +29,7 @@ export interface BlobNodeEvents {
   mixedBytesWrong(digest: Digest, sources: readonly string[]): void;
   uploadCommitted(digest: Digest, size: number): void;
   uploadRefused(digest: Digest, error: unknown): void;
+  standingChanged(draining: boolean): void;
 }
 
 /** Events are written to this logger and to the process's meter provider. */
@@ -62,6 +63,9 @@ export function createBlobNodeEvents(log: Logger): BlobNodeEvents {
     uploadCommitted(digest, size) {
       uploads.add(1, { outcome: "stored" });
       log.debug("upload committed", { digest, size });
+    },
+    standingChanged(draining) {
+      log.info(draining ? "this node is being drained: it takes no new bytes" : "this node takes bytes again");
     },
     uploadRefused(digest, error) {
       uploads.add(1, { outcome: "refused" });

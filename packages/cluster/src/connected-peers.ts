@@ -66,7 +66,7 @@ class ConnectedPeers implements Peers {
   client<M extends GenServiceMethods>(service: GenService<M>, address: ProcessAddress): ServiceClient<GenService<M>> {
     const local = this.#isOwn(address) ? this.#options.rpc.local(service) : undefined;
     if (local !== undefined) return local;
-    const key = `${nodeName(address)} ${service.typeName}`;
+    const key = `${channelName(address)} ${service.typeName}`;
     let client = this.#clients.get(key) as ServiceClient<GenService<M>> | undefined;
     if (client === undefined) {
       client = this.#watched(service, this.#channel(address).client(service), address);
@@ -95,7 +95,7 @@ class ConnectedPeers implements Peers {
 
   #channel(address: ProcessAddress): RpcChannel {
     if (this.#closed) throw new ContentError("unavailable", "connections to peers are closed");
-    const name = nodeName(address);
+    const name = channelName(address);
     let channel = this.#channels.get(name);
     if (channel === undefined) {
       channel = createRpcChannel({ ...this.#options, address: address.grpc, expect: (peer) => isAt(address, peer) });
@@ -148,6 +148,11 @@ class ConnectedPeers implements Peers {
       throw error;
     }
   }
+}
+
+/** A process that the topology gives another address, or other roles, is another one. */
+function channelName(address: ProcessAddress): string {
+  return `${nodeName(address)} ${serviceName(address)} ${address.grpc}`;
 }
 
 /** The server at an address must be of the site and service that the topology gives it. */

@@ -28,6 +28,11 @@ export interface PlacedNode {
  * copies. That of {@link rankNodes}, but that a node whose zone has more copies than another's waits for the other.
  */
 export function placementOrder(digest: Digest, nodes: readonly PlacedNode[]): string[] {
+  if (!nodes.some(({ zone }) => zone !== undefined))
+    return rankNodes(
+      digest,
+      nodes.map(({ node }) => node),
+    );
   const zones = new Map(nodes.map(({ node, zone }) => [node, zone === undefined ? `node ${node}` : `zone ${zone}`]));
   let waiting = rankNodes(digest, [...zones.keys()]);
   const order: string[] = [];

@@ -26,6 +26,7 @@ export interface Topology {
   readonly process: string;
   /** All members, this site included, in the order of the policy log's initial membership (the first is its home). */
   readonly sites: readonly string[];
+  /** May change while the process runs: read it anew each time. */
   readonly processes: readonly ProcessAddress[];
 }
 
@@ -38,6 +39,19 @@ export function nodeName(address: Pick<ProcessAddress, "site" | "process">): str
 export function serviceName(address: Pick<ProcessAddress, "roles">): string {
   const [role, ...others] = address.roles;
   return role !== undefined && others.length === 0 ? role : "site";
+}
+
+/** One table for each list of processes: asked on the pull path, and a list never changes. */
+const byteUrls = new WeakMap<readonly ProcessAddress[], ReadonlyMap<string, string | undefined>>();
+
+/** The origin of a node's byte listener; undefined when the topology names none. */
+export function bytesUrlOf({ processes }: Topology, node: string): string | undefined {
+  let urls = byteUrls.get(processes);
+  if (urls === undefined) {
+    urls = new Map(processes.map((address) => [nodeName(address), address.bytes]));
+    byteUrls.set(processes, urls);
+  }
+  return urls.get(node);
 }
 
 /** Splits `site/process`; undefined when the text is not a node's full name. */

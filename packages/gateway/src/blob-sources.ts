@@ -1,12 +1,12 @@
 import type { CatalogReader } from "@meridian/catalog";
 import {
+  type NodeWatch,
   nodeName,
   orderHolders,
   ownersOf,
   type Peers,
   parseNodeName,
   type RouteCandidate,
-  rankNodes,
   type SiteMonitor,
   type Topology,
 } from "@meridian/cluster";
@@ -74,6 +74,8 @@ export interface BlobSourcesOptions {
   readonly catalog: Pick<CatalogReader, "holders">;
   readonly bytesOf: (node: string) => NodeBytes | undefined;
   readonly lookup: Lookup;
+  /** Which nodes of this site answer, and which take bytes. */
+  readonly watch: Pick<NodeWatch, "state" | "takers">;
   /** Blob nodes of a site that keep each blob, for guessing another site's holders. */
   readonly copies: () => number;
   readonly transientWaitMs: number;
@@ -113,7 +115,7 @@ export function createBlobSources(given: BlobSourcesOptions): BlobSources {
 
 function orderSources(
   blob: VisibleBlob,
-  { topology, peers, monitor, catalog, copies, wrong }: SourceParts,
+  { topology, peers, monitor, catalog, copies, watch, wrong }: SourceParts,
 ): SourceOrder {
   const known = catalog.holders(blob.digest);
   const writers = peers.processes("blob-node", blob.site).map((one) => ({ node: nodeName(one), zone: one.zone }));
@@ -123,8 +125,10 @@ function orderSources(
     : [...known, ...ownersOf(blob.digest, writers, copies())];
   const { ordered, candidates } = orderHolders({ holders, monitor, topology });
   const isOwn = (node: string): boolean => siteOf(node) === topology.site;
-  const own = rankNodes(blob.digest, peers.processes("blob-node", topology.site).map(nodeName));
-  const every = new Set([...ordered.filter(isOwn), ...own, ...ordered]);
+  const here = [...new Set([...ordered.filter(isOwn), ...watch.takers(blob.digest)])];
+  // A node that does not answer may be wrongly thought dead: it is asked when nobody else has the blob.
+  const isAway = (node: string): boolean => watch.state(node) === "away";
+  const every = new Set([...here.filter((node) => !isAway(node)), ...ordered.filter((node) => !isOwn(node)), ...here]);
   const sources = [...every].filter((node) => !wrong.has(node, blob.digest));
   return { sources, holders: ordered, candidates };
 }

@@ -1,5 +1,5 @@
 import type { Change } from "@meridian/catalog";
-import { nodeName, type Peers, parseNodeName, placementOrder, Role, type Topology } from "@meridian/cluster";
+import { type NodeWatch, nodeName, parseNodeName, type Topology } from "@meridian/cluster";
 import { ContentError, type Digest, type DigestAlgorithm, digestOf } from "@meridian/oci";
 import type { Clock, Logger, Random } from "@meridian/runtime";
 import { blobV1 } from "@meridian/wire";
@@ -35,7 +35,8 @@ export interface CopyKeeper {
 /** What {@link createCopyKeeper} needs. */
 export interface CopyKeeperOptions {
   readonly topology: Topology;
-  readonly peers: Peers;
+  /** Which nodes take bytes now. */
+  readonly watch: Pick<NodeWatch, "takers">;
   readonly nodes: UploadNodes;
   readonly uploads: MirroredUploads;
   /** Nodes that are to keep each blob, now: it follows how many there are. */
@@ -125,7 +126,7 @@ class Keeper implements CopyKeeper {
     have: readonly string[],
     put: (node: string) => Promise<void>,
   ): Promise<{ done: string[]; error?: unknown }> {
-    const order = this.#order(digest).filter((node) => !have.includes(node));
+    const order = this.#options.watch.takers(digest).filter((node) => !have.includes(node));
     const missing = Math.min(Math.max(0, this.#options.copies() - have.length), order.length);
     const done: string[] = [];
     let next = 0;
@@ -151,16 +152,6 @@ class Keeper implements CopyKeeper {
     const copies = this.#options.copies();
     if (stored >= copies || this.#options.degraded === "accept") return;
     throw unavailable(`only ${stored} of ${copies} copies can be stored now, and this site refuses fewer`);
-  }
-
-  /** This site's nodes in the order in which they are to keep the digest. */
-  #order(digest: Digest): string[] {
-    const { peers, topology } = this.#options;
-    const listed = peers.processes(Role.blobNode, topology.site);
-    return placementOrder(
-      digest,
-      listed.map((address) => ({ node: nodeName(address), zone: address.zone })),
-    );
   }
 }
 

@@ -2,13 +2,16 @@ import { ContentError, type Digest, parseDigest } from "@meridian/oci";
 import type { ServiceImpl } from "@meridian/rpc";
 import { type BlobStore, type ByteSink, createMemoryBlobStore, type Upload } from "@meridian/storage";
 import type { NodeBytes, ServedBlob } from "@meridian/transfer";
-import type { blobV1 } from "@meridian/wire";
+import type { blobV1, nodeV1 } from "@meridian/wire";
 
 /** A blob node over the memory store, in this process: for the gateway's own tests. */
 export interface MemoryBlobNode {
   readonly name: string;
   readonly store: BlobStore;
   readonly control: ServiceImpl<typeof blobV1.BlobNodeService>;
+  readonly standing: ServiceImpl<typeof nodeV1.NodeService>;
+  /** Takes no new bytes. */
+  draining: boolean;
   readonly bytes: NodeBytes;
   /** Refuses everything, as a process that was killed. */
   down: boolean;
@@ -35,6 +38,8 @@ export function createMemoryBlobNode(
     name,
     store,
     control: control(),
+    standing: standing(),
+    draining: false,
     bytes: bytes(),
     down: false,
     dieAfter: undefined,
@@ -80,6 +85,27 @@ export function createMemoryBlobNode(
     return undefined;
   }
 
+  function taking(): void {
+    alive();
+    if (node.draining) throw new ContentError("unavailable", `${name} is being drained`);
+  }
+
+  function standing(): ServiceImpl<typeof nodeV1.NodeService> {
+    return {
+      async state() {
+        alive();
+        return { node: name, draining: node.draining };
+      },
+      async setDraining({ draining }) {
+        alive();
+        node.draining = draining;
+        return {};
+      },
+      holds: async () => ({ held: [] }),
+      list: async () => ({ blobs: [] }),
+    };
+  }
+
   function control(): ServiceImpl<typeof blobV1.BlobNodeService> {
     return {
       async stat({ digest }) {
@@ -88,15 +114,20 @@ export function createMemoryBlobNode(
         return { present: info !== undefined, size: BigInt(info?.size ?? 0) };
       },
       async fetch({ digest, holders }) {
+        taking();
         if ((await ensure(parseDigest(digest), holders)) === undefined)
           throw new ContentError("not-found", "no holder has it");
         const size = BigInt((await store.stat(parseDigest(digest)))!.size);
         return { size, fetchedBytes: size };
       },
-      status: async () => ({ node: name }),
+      async status() {
+        alive();
+        const { blobs, bytes } = await store.usage();
+        return { node: name, blobs: BigInt(blobs), bytes: BigInt(bytes) };
+      },
       delete: async ({ digest }) => ({ deleted: await store.delete(parseDigest(digest)) }),
       async beginUpload({ uploadId, algorithm }) {
-        alive();
+        taking();
         uploads.set(uploadId, await store.begin(uploadId, { algorithm: algorithm === "sha512" ? "sha512" : "sha256" }));
         return {};
       },
@@ -107,7 +138,7 @@ export function createMemoryBlobNode(
         return { size: BigInt(size) };
       },
       async put({ digest, content }) {
-        alive();
+        taking();
         await store.put(parseDigest(digest), content);
         return {};
       },

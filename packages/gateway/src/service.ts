@@ -1,6 +1,6 @@
 import { isIPv6 } from "node:net";
 import type { Catalog } from "@meridian/catalog";
-import type { Peers, SiteMonitor, Topology } from "@meridian/cluster";
+import { createNodeWatch, type Peers, type SiteMonitor, type Topology } from "@meridian/cluster";
 import type { Decider, TokenVerifier } from "@meridian/policy";
 import type { RpcServer } from "@meridian/rpc";
 import type { Clock, HealthCheck, HealthReport, Logger, Random, Timers, TlsSource } from "@meridian/runtime";
@@ -80,8 +80,8 @@ export interface Gateway extends AsyncDisposable {
 export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Promise<Gateway> {
   await using opened = new AsyncDisposableStack();
   const { clock, timers, log, catalog } = deps;
-  const copies = (): number =>
-    config.copies ?? Math.min(2, deps.peers.processes("blob-node", deps.topology.site).length || 1);
+  const watch = opened.use(createNodeWatch(deps));
+  const copies = (): number => config.copies ?? (Math.min(2, watch.keepers().length) || 1);
   let boundTo = `${config.host}:${config.port}`;
 
   const clients = createClientOrigin({ trustedProxies: config.trustedProxies, fallbackHost: () => boundTo });
@@ -95,10 +95,10 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
   const answers = opened.use(createAnswerHeaders({ ...deps, maxStalenessMs: config.maxStalenessMs }));
   const lookup = createLookup(deps);
   const find = createFindContent({ catalog, lookup });
-  const sources = createBlobSources({ ...deps, lookup, copies, transientWaitMs: config.transientWaitMs });
+  const sources = createBlobSources({ ...deps, watch, lookup, copies, transientWaitMs: config.transientWaitMs });
   const nodes = createUploadNodes(deps);
   const uploads = new MirroredUploads({ nodes, clock, timers, log });
-  const keeper = createCopyKeeper({ ...deps, nodes, uploads, copies, degraded: config.degraded });
+  const keeper = createCopyKeeper({ ...deps, watch, nodes, uploads, copies, degraded: config.degraded });
   const commit = createCommitRecords({ ...deps, transientWaitMs: config.transientWaitMs });
   const push = createBlobPush({ ...deps, keeper, commit });
   const manifests = createManifestBytes({ ...config, sources, maxBytes: config.manifestCacheBytes });

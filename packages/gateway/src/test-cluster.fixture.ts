@@ -24,7 +24,7 @@ import {
   systemTimers,
   type TlsSource,
 } from "@meridian/runtime";
-import { authV1, blobV1 } from "@meridian/wire";
+import { authV1, blobV1, nodeV1 } from "@meridian/wire";
 import { type GatewayConfig, gatewayConfigSchema } from "./config.ts";
 import { createMemoryBlobNode, type MemoryBlobNode } from "./memory-blob-node.fixture.ts";
 import { type Gateway, startGateway } from "./service.ts";
@@ -90,6 +90,7 @@ export async function startTestCluster(options: TestClusterOptions = {}): Promis
     const node = createMemoryBlobNode(nodeName(address), (name) => nodes.get(name));
     nodes.set(node.name, node);
     servers.get(node.name)!.register(blobV1.BlobNodeService, node.control);
+    servers.get(node.name)!.register(nodeV1.NodeService, node.standing);
   }
   for (const server of servers.values()) opened.use(server);
   const cluster = { names, addresses, servers, nodes };

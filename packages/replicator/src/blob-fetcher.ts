@@ -1,12 +1,11 @@
 import type { Catalog } from "@meridian/catalog";
 import {
+  type NodeWatch,
   nodeName,
   orderHolders,
   type Peers,
   type ProcessAddress,
   parseNodeName,
-  Role,
-  rankNodes,
   type SiteMonitor,
 } from "@meridian/cluster";
 import { type Digest, isContentError } from "@meridian/oci";
@@ -32,6 +31,8 @@ export interface BlobFetcherOptions {
   readonly catalog: Catalog;
   readonly peers: Peers;
   readonly monitor: SiteMonitor;
+  /** Which nodes of this site take bytes. */
+  readonly watch: Pick<NodeWatch, "takers">;
   readonly wanted: WantedBlobs;
   readonly publisher: PresencePublisher;
   readonly telemetry: ReplicatorTelemetry;
@@ -162,14 +163,11 @@ export class BlobFetcher implements AsyncDisposable {
 
   /** The node of this site that a blob belongs on: the first of its ranking that answers. */
   #owner(digest: Digest): ProcessAddress | undefined {
-    const { peers, clock } = this.#options;
-    const nodes = new Map(
-      peers.processes(Role.blobNode, peers.topology.site).map((address) => [nodeName(address), address] as const),
-    );
-    const ranked = rankNodes(digest, [...nodes.keys()]);
+    const { peers, clock, watch } = this.#options;
+    const ranked = watch.takers(digest);
     const answering = ranked.find((name) => (this.#avoided.get(name) ?? -Infinity) <= clock.monotonic());
     const chosen = answering ?? ranked[0];
-    return chosen === undefined ? undefined : nodes.get(chosen);
+    return chosen === undefined ? undefined : peers.process(peers.topology.site, parseNodeName(chosen)?.process ?? "");
   }
 
   async #fetch(blob: WantedBlob, node: ProcessAddress, holders: readonly string[]): Promise<void> {

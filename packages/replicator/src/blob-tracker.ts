@@ -134,6 +134,7 @@ export class BlobTracker implements AsyncDisposable {
       case "holder": {
         const own = event.node.startsWith(`${site}/`);
         if (own && event.present) this.arrived(event.digest);
+        else if (catalog.holders(event.digest).some((node) => node.startsWith(`${site}/`))) return;
         else if (own) this.#rescanSoon ??= this.#options.timers.after(RESCAN_AFTER_LOSS_MS, () => this.#rescanNow());
         else if (event.present) wanted.holderAppeared(event.digest);
       }

@@ -12,6 +12,21 @@ export const replicatorConfigSchema = z.strictObject({
   rescanEveryMs: z.int().min(1_000).default(600_000),
   /** How long one fetch may take in all, milliseconds; default 6 h: the blob node itself gives up on holders that stall. */
   fetchTimeoutMs: z.int().min(1_000).default(21_600_000),
+  /** Blob nodes of this site that keep each blob; as in the gateways' settings. Absent: 1 with one node, else 2. */
+  copies: z.int().min(1).max(7).optional(),
+  /** A blob node that has not answered for so long is given up, and its blobs are copied to others, milliseconds; default 5 minutes: longer than a restart. */
+  nodeLostAfterMs: z.int().min(1_000).default(300_000),
+  /** How long after a push its copies are looked at, milliseconds; default 2 000. */
+  copyDelayMs: z.int().min(10).default(2_000),
+  /** Blobs whose copies are settled at once; default 4. */
+  copiesAtOnce: z.int().min(1).max(64).default(4),
+  /** Bytes a second for settling copies inside the site; default 100 MiB: leaves network and disks to pushes and pulls. */
+  copyBytesPerSecond: z
+    .int()
+    .min(1_024)
+    .default(100 * 1024 * 1024),
+  /** How often each node is asked whether it holds what it is said to hold, milliseconds; default 1 hour. */
+  checkCopiesEveryMs: z.int().min(1_000).default(3_600_000),
   /** Milliseconds without a peer itself after which its log is read from a third site; default 3 000. */
   relayAfterMs: z.int().min(100).default(3_000),
 });

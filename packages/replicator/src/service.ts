@@ -8,6 +8,7 @@ import type { Clock, HealthCheck, Logger, Random, Timers } from "@meridian/runti
 import { BlobFetcher, type RunningFetch } from "./blob-fetcher.ts";
 import { BlobTracker } from "./blob-tracker.ts";
 import type { ReplicatorConfig } from "./config.ts";
+import { type Copies, startCopies } from "./copies.ts";
 import { PresencePublisher } from "./presence-publisher.ts";
 import { RecordLinks, type StreamFinder } from "./record-links.ts";
 import { ReferenceReader } from "./reference-reader.ts";
@@ -48,6 +49,8 @@ export interface ReplicatorStatus {
   /** Blobs that this site still has to fetch. */
   readonly wanted: WantedCounts;
   readonly fetches: readonly RunningFetch[];
+  /** How far the copies inside this site have come to where they belong. */
+  readonly settling: Copies["progress"];
   /** True once everything that was visible at start has been looked through. */
   readonly scanned: boolean;
 }
@@ -82,12 +85,18 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
   );
   const wanted = new WantedBlobs({ clock, random, ...config });
   const telemetry = starting.use(
-    createReplicatorTelemetry({ blobs: () => withoutBytes(wanted.counts()), lag: () => lagOf(links.copies) }),
+    createReplicatorTelemetry({
+      blobs: () => withoutBytes(wanted.counts()),
+      lag: () => lagOf(links.copies),
+      copies: () => copies.progress,
+    }),
   );
   const published = ({ digest }: { digest: Digest }): void => tracker.arrived(digest);
   const publisher = starting.use(new PresencePublisher({ catalog, clock, timers, log, published }));
+  const copies = starting.use(startCopies({ ...deps, log, config }));
+  const { watch } = copies;
   const fetcher = starting.use(
-    new BlobFetcher({ config, catalog, peers, monitor, wanted, publisher, telemetry, clock, timers, log }),
+    new BlobFetcher({ config, watch, catalog, peers, monitor, wanted, publisher, telemetry, clock, timers, log }),
   );
   const learned = (repository: string, digest: Digest): void => tracker.considerManifest(repository, digest);
   const { readBlob } = deps;
@@ -113,6 +122,7 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
       reports: links.reports,
       wanted: wanted.counts(),
       fetches: fetcher.running,
+      settling: copies.progress,
       scanned: tracker.scanned,
     }),
     [Symbol.asyncDispose]: () => running.disposeAsync(),

@@ -1,4 +1,5 @@
 import { metrics } from "@opentelemetry/api";
+import type { CopyProgress } from "./copy-settler.ts";
 
 /** What a replicator counts. Labels are sites: never a digest or a repository. */
 export interface ReplicatorTelemetry extends Disposable {
@@ -13,6 +14,8 @@ export interface ReplicatorGauges {
   blobs(): Readonly<Record<string, number>>;
   /** Entries of each origin's log that are known and not copied yet. */
   lag(): Readonly<Record<string, number>>;
+  /** Copies inside this site. */
+  copies(): CopyProgress;
 }
 
 /** Registers the replicator's metrics until disposed. */
@@ -22,17 +25,36 @@ export function createReplicatorTelemetry(gauges: ReplicatorGauges): ReplicatorT
   const bytes = meter.createCounter("meridian.replicator.fetched", { unit: "By", description: "Bytes fetched" });
   const blobs = meter.createObservableGauge("meridian.replicator.blobs", { description: "Blobs wanted, by state" });
   const lag = meter.createObservableGauge("meridian.replicator.lag", { description: "Log entries not copied yet" });
+  const unsettled = meter.createObservableGauge("meridian.replicator.copies_waiting", {
+    description: "Blobs with a copy missing, or one too many, inside this site",
+  });
+  const copied = meter.createObservableCounter("meridian.replicator.copies_made", {
+    description: "Copies made inside this site",
+  });
+  const copiedBytes = meter.createObservableCounter("meridian.replicator.copied", {
+    unit: "By",
+    description: "Bytes copied inside this site",
+  });
+  const removed = meter.createObservableCounter("meridian.replicator.copies_removed", {
+    description: "Copies removed that other nodes have",
+  });
   const observe: Parameters<typeof meter.addBatchObservableCallback>[0] = (result) => {
     for (const [state, count] of Object.entries(gauges.blobs())) result.observe(blobs, count, { state });
+    const copies = gauges.copies();
+    result.observe(unsettled, copies.waiting);
+    result.observe(copied, copies.copied);
+    result.observe(copiedBytes, copies.copiedBytes);
+    result.observe(removed, copies.removed);
     for (const [origin, entries] of Object.entries(gauges.lag())) result.observe(lag, entries, { origin });
   };
-  meter.addBatchObservableCallback(observe, [blobs, lag]);
+  const observed = [blobs, lag, unsettled, copied, copiedBytes, removed];
+  meter.addBatchObservableCallback(observe, observed);
   return {
     fetched(from, count) {
       fetches.add(1, { from, outcome: "ok" });
       bytes.add(count, { from });
     },
     failed: (from) => fetches.add(1, { from, outcome: "failed" }),
-    [Symbol.dispose]: () => meter.removeBatchObservableCallback(observe, [blobs, lag]),
+    [Symbol.dispose]: () => meter.removeBatchObservableCallback(observe, observed),
   };
 }

@@ -4,6 +4,6 @@ export { type ByteAction, type ByteServer, type ByteServerOptions, startByteServ
 export { type FailoverReadOptions, type FailoverReadResult, failoverRead } from "./failover-read.ts";
 export { HELD_BACK_BYTES, type HeldBackSink, holdBack } from "./held-back-sink.ts";
 export type { AppendOptions, NodeBytes, OpenSpan, ReadOptions, ServedBlob } from "./node-bytes.ts";
-export { type ByteNode, createNodeDirectory, type NodeDirectory, type NodeDirectoryOptions } from "./node-directory.ts";
+export { createNodeDirectory, type NodeDirectory, type NodeDirectoryOptions } from "./node-directory.ts";
 export { type ProgressWatch, type ProgressWatchOptions, watchProgress } from "./progress-watch.ts";
 export { openUploadSession, peekUploadSite, sealUploadSession, type UploadSession } from "./upload-session.ts";

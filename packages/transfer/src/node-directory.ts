@@ -2,17 +2,10 @@ import type { IdentifyPeer, Logger, Timers, TlsSource } from "@meridian/runtime"
 import { createByteClient } from "./byte-client.ts";
 import type { NodeBytes } from "./node-bytes.ts";
 
-/** A blob node and where its bytes are. */
-export interface ByteNode {
-  /** site/process */
-  readonly node: string;
-  /** Origin of its byte listener. */
-  readonly url: string;
-}
-
 /** What {@link createNodeDirectory} needs. */
 export interface NodeDirectoryOptions {
-  readonly nodes: readonly ByteNode[];
+  /** Origin of the byte listener of a node, as site/process; undefined when there is no such node. Asked each time. */
+  readonly urlOf: (node: string) => string | undefined;
   /** Absent only for plain HTTP, in tests. */
   readonly tls?: TlsSource;
   readonly identify?: IdentifyPeer;
@@ -30,17 +23,19 @@ export interface NodeDirectory extends AsyncDisposable {
 
 /** Clients are made when they are first asked for. */
 export function createNodeDirectory(options: NodeDirectoryOptions): NodeDirectory {
-  const urls = new Map(options.nodes.map(({ node, url }) => [node, url]));
   const here = new Map<string, NodeBytes>();
+  /** By node and origin: a node that moved is reached anew. */
   const clients = new Map<string, NodeBytes & AsyncDisposable>();
-  const { tls, identify, log, timers } = options;
+  const { urlOf, tls, identify, log, timers } = options;
 
   const clientOf = (node: string): NodeBytes | undefined => {
-    const known = clients.get(node);
-    const url = urls.get(node);
-    if (known !== undefined || url === undefined) return known;
+    const url = urlOf(node);
+    if (url === undefined) return undefined;
+    const key = `${node} ${url}`;
+    const known = clients.get(key);
+    if (known !== undefined) return known;
     const client = createByteClient({ node, url, tls, identify, log, timers });
-    clients.set(node, client);
+    clients.set(key, client);
     return client;
   };
 

@@ -1,4 +1,4 @@
-import { createPeers, createSiteMonitor, nodeName, type Peers, type SiteMonitor } from "@meridian/cluster";
+import { bytesUrlOf, createPeers, createSiteMonitor, type Peers, type SiteMonitor } from "@meridian/cluster";
 import { createIdentifyPeer, fileTlsSource } from "@meridian/pki";
 import { createRpcServer, type RpcServer } from "@meridian/rpc";
 import {
@@ -45,9 +45,7 @@ export function openFoundation(
   const monitor = stack.use(createSiteMonitor({ peers, clock, timers, log }));
   const nodes = stack.use(
     createNodeDirectory({
-      nodes: topology.processes.flatMap((one) =>
-        one.bytes === undefined ? [] : [{ node: nodeName(one), url: one.bytes }],
-      ),
+      urlOf: (node) => bytesUrlOf(topology, node),
       tls,
       identify,
       log,

@@ -32,7 +32,20 @@ export async function openBlobNode(
   const node = stack.use(
     await startBlobNode(
       { ...config.blobNode, bytes },
-      { topology: base.identity.topology, store, rpc, nodes, tls, identify, monitor, log, clock, timers, onStored },
+      {
+        stateFile: base.identity.folder("node.json"),
+        topology: base.identity.topology,
+        store,
+        rpc,
+        nodes,
+        tls,
+        identify,
+        monitor,
+        log,
+        clock,
+        timers,
+        onStored,
+      },
     ),
   );
   base.checks.push(...node.checks);

@@ -11,12 +11,21 @@ export function createBlobReading(parameters: {
   readonly nodes: NodeDirectory;
 }): (digest: Digest, options: { signal: AbortSignal }) => Promise<Uint8Array> {
   const { topology, nodes } = parameters;
-  const own = topology.processes
-    .filter((one) => one.site === topology.site && one.roles.includes(Role.blobNode))
-    .map((one) => nodeName(one));
+  const own = (): string[] =>
+    topology.processes
+      .filter((one) => one.site === topology.site && one.roles.includes(Role.blobNode))
+      .map((one) => nodeName(one));
   return async (digest, { signal }) => {
-    for (const node of rankNodes(digest, own)) {
-      const opened = await nodes.bytesOf(node)?.open(digest, { holders: [], signal });
+    let failure: unknown;
+    for (const node of rankNodes(digest, own())) {
+      const opened = await nodes
+        .bytesOf(node)
+        ?.open(digest, { holders: [], signal })
+        .catch((error: unknown) => {
+          signal.throwIfAborted();
+          failure = error;
+          return undefined;
+        });
       if (opened === undefined) continue;
       await using blob = opened;
       if (blob.size > MAX_BYTES) throw new ContentError("invalid", `${digest} is too large to be a manifest`);
@@ -28,6 +37,7 @@ export function createBlobReading(parameters: {
       );
       return Buffer.concat(chunks);
     }
+    if (failure !== undefined) throw failure;
     throw new ContentError("not-found", `no node of site ${topology.site} holds ${digest}`);
   };
 }
