@@ -163,7 +163,6 @@ function pushChanges(
   const created: Change[] = catalog.hasRepository(name) ? [] : [{ kind: "repository", repository: name, who }];
   return [
     ...created,
-    { kind: "link", repository: name, digest, size },
     ...holderChanges(stored),
     { kind: "manifest", repository: name, digest, value },
     ...tags.map((tag): Change => ({ kind: "tag", repository: name, tag, digest, mediaType, size, who })),
