@@ -2,10 +2,8 @@ import { after, before, describe } from "node:test";
 import { buildahAndPodmanTests } from "./clients/buildah-podman.ts";
 import { containerdTests } from "./clients/containerd.ts";
 import { dockerTests } from "./clients/docker.ts";
-import type { Lab } from "./clients/lab.ts";
+import { Lab } from "./clients/lab.ts";
 import { skopeoTests } from "./clients/skopeo.ts";
-import { DevProcess } from "./harness/dev-process.ts";
-import { ToolBox } from "./harness/tool-box.ts";
 
 describe("clients as Debian has them, against three sites", () => {
   let made: Lab | undefined;
@@ -15,13 +13,9 @@ describe("clients as Debian has them, against three sites", () => {
   };
 
   before(async () => {
-    const cluster = await DevProcess.start();
-    made = { cluster, tools: new ToolBox(cluster) };
+    made = await Lab.open();
   });
-  after(async () => {
-    made?.tools[Symbol.dispose]();
-    await made?.cluster[Symbol.asyncDispose]();
-  });
+  after(() => made?.[Symbol.asyncDispose]());
 
   skopeoTests(lab);
   buildahAndPodmanTests(lab);

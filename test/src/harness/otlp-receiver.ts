@@ -8,6 +8,8 @@ export interface ReceivedSpan {
   readonly name: string;
   readonly site: string;
   readonly service: string;
+  /** Its attributes, integers as OTLP writes them in JSON: as text. */
+  readonly attributes: Readonly<Record<string, string>>;
   /** Spans of other traces that it says led to it, or that it waited for. */
   readonly links: ReadonlyArray<SpanName>;
 }
@@ -17,17 +19,21 @@ interface SpanName {
   readonly spanId: string;
 }
 
+interface OtlpAttribute {
+  readonly key: string;
+  readonly value: { readonly stringValue?: string; readonly intValue?: string | number };
+}
+
 interface OtlpSpan extends SpanName {
   readonly parentSpanId?: string;
   readonly name: string;
+  readonly attributes?: readonly OtlpAttribute[];
   readonly links?: readonly SpanName[];
 }
 
 interface OtlpBody {
   readonly resourceSpans: ReadonlyArray<{
-    readonly resource: {
-      readonly attributes: ReadonlyArray<{ readonly key: string; readonly value: { readonly stringValue?: string } }>;
-    };
+    readonly resource: { readonly attributes: readonly OtlpAttribute[] };
     readonly scopeSpans: ReadonlyArray<{
       readonly spans: readonly OtlpSpan[];
     }>;
@@ -88,18 +94,24 @@ export class OtlpReceiver implements AsyncDisposable {
 
   #take({ resourceSpans }: OtlpBody): void {
     for (const { resource, scopeSpans } of resourceSpans) {
-      const attribute = (key: string): string =>
-        resource.attributes.find((one) => one.key === key)?.value.stringValue ?? "";
+      const sender = asRecord(resource.attributes);
       for (const span of scopeSpans.flatMap((scope) => scope.spans)) {
         const { traceId, spanId, parentSpanId = "", name, links = [] } = span;
         this.spans.push({
           ...{ traceId, spanId, parentSpanId, name, links },
-          site: attribute("meridian.site"),
-          service: attribute("service.name"),
+          attributes: asRecord(span.attributes ?? []),
+          site: sender["meridian.site"] ?? "",
+          service: sender["service.name"] ?? "",
         });
       }
     }
   }
+}
+
+function asRecord(attributes: readonly OtlpAttribute[]): Record<string, string> {
+  return Object.fromEntries(
+    attributes.map(({ key, value }) => [key, String(value.stringValue ?? value.intValue ?? "")]),
+  );
 }
 
 async function readAll(request: IncomingMessage): Promise<string> {

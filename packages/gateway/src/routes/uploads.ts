@@ -20,6 +20,7 @@ import type { Handler } from "../handler.ts";
 import type { MirroredUploads } from "../mirrored-upload.ts";
 import { parseQuery } from "../query.ts";
 import { Refusal } from "../refusal.ts";
+import { step } from "../tracing.ts";
 import { sendProgress } from "./upload.ts";
 
 interface UploadsParts {
@@ -94,7 +95,8 @@ async function tryMount(
     if (!access.decide(exchange, principal, repositoryNeed(repository, "pull")).allow) continue;
     const blob = catalog.blob(repository, digest);
     if (blob === undefined || !sources.reachable(blob)) continue;
-    answerPushed(exchange, name, await push.mount(name, digest, blob.size, principal), answers);
+    const mounted = await step(exchange, "mount.blob", () => push.mount(name, digest, blob.size, principal));
+    answerPushed(exchange, name, mounted, answers);
     return true;
   }
   return false;
