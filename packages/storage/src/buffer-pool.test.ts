@@ -34,3 +34,21 @@ test("one that gives up waiting takes no buffer with it", async () => {
   assert.equal(pool.lent, 0);
   await assert.rejects(pool.acquire({ signal: AbortSignal.abort(new Error("before")) }), /before/);
 });
+
+test("lends large buffers to those who want much, while there are any", async () => {
+  const pool = new BufferPool({ bufferBytes: 10, maxBuffers: 1, large: { bufferBytes: 100, maxBuffers: 1 } });
+  const little = pool.tryAcquire(10);
+  assert.equal(little?.length, 10);
+  pool.release(little);
+  const much = await pool.acquire({ wanted: 11 });
+  const second = pool.tryAcquire(1_000);
+  assert.deepEqual([much.length, second?.length, pool.lent], [100, 10, 2]);
+  assert.equal(pool.tryAcquire(1_000), undefined);
+  const waiting = pool.acquire();
+  pool.release(much);
+  assert.equal(await waiting, much, "whoever waits takes what comes");
+  pool.release(much);
+  pool.release(second!);
+  assert.equal(pool.lent, 0);
+  assert.deepEqual([pool.tryAcquire(11)?.length, pool.tryAcquire(11)?.length], [100, 10]);
+});

@@ -4,39 +4,58 @@ export const BUFFER_BYTES = 256 * 1024;
 /** Unused buffers that are kept for the next stream; those beyond are left to the garbage collector. */
 const KEPT = 32;
 
-/** A bounded number of equal buffers, lent out first come first served. */
+/** A few larger buffers for whoever comes first: each piece of a stream costs two changes of thread whatever its size. */
+export const LARGE_BUFFERS: BufferKind = { bufferBytes: 1024 * 1024, maxBuffers: 16 };
+
+/** Unused large buffers that are kept: what one stream uses. */
+const KEPT_LARGE = 2;
+
+/** Buffers of one size. */
+export interface BufferKind {
+  readonly bufferBytes: number;
+  /** How many may be out at once. */
+  readonly maxBuffers: number;
+}
+
+/** A bounded number of buffers, lent out first come first served. */
 export class BufferPool {
   readonly bufferBytes: number;
-  readonly #maxBuffers: number;
-  readonly #free: Buffer[] = [];
+  readonly #usual: Shelf;
+  readonly #large: Shelf;
   readonly #waiting: Array<(buffer: Buffer) => void> = [];
-  #lent = 0;
 
-  /** `maxBuffers`: how many may be out at once, 512 (128 MiB) when absent. */
-  constructor({ bufferBytes = BUFFER_BYTES, maxBuffers = 512 }: { bufferBytes?: number; maxBuffers?: number } = {}) {
+  /** `maxBuffers`: how many may be out at once, 512 (128 MiB) when absent, beside the `large` ones: none when absent. */
+  constructor({
+    bufferBytes = BUFFER_BYTES,
+    maxBuffers = 512,
+    large = { bufferBytes: 0, maxBuffers: 0 },
+  }: Partial<BufferKind> & { readonly large?: BufferKind } = {}) {
     this.bufferBytes = bufferBytes;
-    this.#maxBuffers = maxBuffers;
+    this.#usual = new Shelf({ bufferBytes, maxBuffers }, KEPT);
+    this.#large = new Shelf(large, KEPT_LARGE);
   }
 
   /** How many are out now. */
   get lent(): number {
-    return this.#lent;
+    return this.#usual.lent + this.#large.lent;
   }
 
-  /** A buffer, when one is left and nobody waits. Its content is whatever was in it. */
-  tryAcquire(): Buffer | undefined {
-    if (this.#lent >= this.#maxBuffers || this.#waiting.length > 0) return undefined;
-    this.#lent++;
-    return this.#free.pop() ?? Buffer.allocUnsafeSlow(this.bufferBytes);
+  /**
+   * A buffer, when one is left and nobody waits; a large one when more than
+   * the usual ones hold is `wanted`, in bytes. Its content is whatever was in it.
+   */
+  tryAcquire(wanted = 0): Buffer | undefined {
+    if (this.#waiting.length > 0) return undefined;
+    return (wanted > this.bufferBytes ? this.#large.take() : undefined) ?? this.#usual.take();
   }
 
   /**
    * A buffer, as soon as there is one. Whoever holds one must not wait for a second, or all may wait for each other:
    * a second is for {@link tryAcquire}. Rejects with the signal's reason when it aborts first.
    */
-  async acquire({ signal }: { signal?: AbortSignal } = {}): Promise<Buffer> {
+  async acquire({ wanted, signal }: { wanted?: number; signal?: AbortSignal } = {}): Promise<Buffer> {
     signal?.throwIfAborted();
-    const buffer = this.tryAcquire();
+    const buffer = this.tryAcquire(wanted);
     if (buffer !== undefined) return buffer;
     const { promise, resolve, reject } = Promise.withResolvers<Buffer>();
     const stop = (): void => {
@@ -59,7 +78,30 @@ export class BufferPool {
       next(buffer);
       return;
     }
-    this.#lent--;
-    if (this.#free.length < KEPT) this.#free.push(buffer);
+    (buffer.length === this.bufferBytes ? this.#usual : this.#large).putBack(buffer);
+  }
+}
+
+/** The buffers of one kind. */
+class Shelf {
+  readonly #kind: BufferKind;
+  readonly #kept: number;
+  readonly #free: Buffer[] = [];
+  lent = 0;
+
+  constructor(kind: BufferKind, kept: number) {
+    this.#kind = kind;
+    this.#kept = kept;
+  }
+
+  take(): Buffer | undefined {
+    if (this.lent >= this.#kind.maxBuffers) return undefined;
+    this.lent++;
+    return this.#free.pop() ?? Buffer.allocUnsafeSlow(this.#kind.bufferBytes);
+  }
+
+  putBack(buffer: Buffer): void {
+    this.lent--;
+    if (this.#free.length < this.#kept) this.#free.push(buffer);
   }
 }

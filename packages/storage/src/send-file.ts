@@ -1,3 +1,4 @@
+import { read } from "node:fs";
 import type { FileHandle } from "node:fs/promises";
 import { ContentError } from "@meridian/oci";
 import { unlessAborted } from "./abort.ts";
@@ -20,7 +21,7 @@ export interface FileSend {
 export async function sendFile({ handle, span, sink, pool, signal }: FileSend): Promise<void> {
   let position = span.start;
   if (position >= span.end) return;
-  let current = await pool.acquire({ signal });
+  let current = await pool.acquire({ wanted: span.end - span.start, signal });
   let spare: Buffer | undefined;
   let writing: Promise<void> | undefined;
   let reading: Promise<number> | undefined = fill(handle, current, position, span.end);
@@ -30,7 +31,7 @@ export async function sendFile({ handle, span, sink, pool, signal }: FileSend): 
       reading = undefined;
       position += length;
       if (position < span.end) {
-        spare ??= pool.tryAcquire();
+        spare ??= pool.tryAcquire(span.end - position);
         if (spare !== undefined) reading = fill(handle, spare, position, span.end);
       }
       signal?.throwIfAborted();
@@ -56,27 +57,32 @@ function giveBack(pool: BufferPool, buffer: Buffer, writing: Promise<void> | und
 }
 
 /** Reads until the buffer is full or `end` is reached; resolves with the number of bytes. */
-async function fill(handle: FileHandle, buffer: Buffer, position: number, end: number): Promise<number> {
+function fill({ fd }: FileHandle, buffer: Buffer, position: number, end: number): Promise<number> {
   const wanted = Math.min(buffer.length, end - position);
-  let length = 0;
-  while (length < wanted) {
-    const { bytesRead } = await read(handle, buffer, length, wanted - length, position + length);
-    if (bytesRead === 0) throw new ContentError("unavailable", `a file ended at byte ${position + length} of ${end}`);
-    length += bytesRead;
-  }
-  return length;
+  return new Promise((resolve, reject) => {
+    let length = 0;
+    // The callback form: a promise of node's for each piece costs more than the read of a cached page.
+    const more = (): void => read(fd, buffer, length, wanted - length, position + length, taken);
+    const taken = (error: Error | null, bytes: number): void => {
+      length += bytes;
+      if (error !== null) reject(unreadable(error));
+      else if (length === wanted) resolve(length);
+      else if (bytes === 0) reject(endedEarly(position + length, end));
+      else more();
+    };
+    try {
+      more();
+    } catch (error) {
+      // A handle that is closed already has no descriptor.
+      reject(unreadable(error));
+    }
+  });
 }
 
-async function read(
-  handle: FileHandle,
-  buffer: Buffer,
-  offset: number,
-  length: number,
-  position: number,
-): Promise<{ bytesRead: number }> {
-  try {
-    return await handle.read(buffer, offset, length, position);
-  } catch (error) {
-    throw new ContentError("unavailable", `a file cannot be read: ${String(error)}`, { cause: error });
-  }
+function unreadable(cause: unknown): ContentError {
+  return new ContentError("unavailable", `a file cannot be read: ${String(cause)}`, { cause });
+}
+
+function endedEarly(position: number, end: number): ContentError {
+  return new ContentError("unavailable", `a file ended at byte ${position} of ${end}`);
 }
