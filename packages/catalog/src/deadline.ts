@@ -34,13 +34,15 @@ export async function orAborted<T>(work: Promise<T>, signal: AbortSignal): Promi
   }
 }
 
+const FULL = /ENOSPC|EDQUOT|EFBIG|MDB_MAP_FULL|No space|too large/;
+
 /** The error itself when it is one of ours; else `unavailable`, or `no-space` when a disk is full, caused by it. */
 export function asContentError(error: unknown): ContentError {
   if (error instanceof ContentError) {
     return error;
   }
-  const cause = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  const full = cause instanceof Error && /ENOSPC|EDQUOT|MDB_MAP_FULL|No space/.test(cause.message);
+  const cause = error instanceof Error ? error.cause : undefined;
+  const full = [error, cause].some((one) => one instanceof Error && FULL.test(one.message));
   return full
     ? new ContentError("no-space", "the disk of the catalog is full", { cause: error })
     : new ContentError("unavailable", "the write was given up: its outcome is not known, a retry is safe", {

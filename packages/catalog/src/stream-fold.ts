@@ -63,7 +63,8 @@ export class StreamFold {
         if (signal.aborted) {
           return;
         }
-        if (this.#connected !== undefined || this.#pauseMs === MIN_PAUSE_MS) {
+        // Once, not at every try: a disk that stays full must not be filled with the same line.
+        if (this.#pauseMs === MIN_PAUSE_MS) {
           log.warn("lost the tail of a log: trying again", { stream: origin.stream, error });
         }
       } finally {
@@ -88,8 +89,8 @@ export class StreamFold {
     this.#atHead = false;
     for await (const batch of stream.tail(from ?? 0, { signal })) {
       this.#connected = stream;
-      this.#pauseMs = MIN_PAUSE_MS;
       await this.#take(stream, batch);
+      this.#pauseMs = MIN_PAUSE_MS;
       this.#reached(batch);
       if (signal.aborted) {
         return;

@@ -1,4 +1,4 @@
-import { mkdir } from "node:fs/promises";
+import { mkdir, statfs } from "node:fs/promises";
 import type { Logger } from "@meridian/runtime";
 import { type Database, open, type RootDatabase } from "lmdb";
 import { boundsOf } from "./bounds.ts";
@@ -26,6 +26,9 @@ export interface LmdbStoreOptions {
   readonly volatile?: boolean;
   readonly log?: Logger;
 }
+
+/** A failed write with less than this free is told as a full disk, in bytes. */
+const FULL_BELOW_BYTES = 1 << 20;
 
 /** Keys are kept as their UTF-8 bytes, so that LMDB's byte order is the order of the contract. */
 const utf8Keys = {
@@ -215,8 +218,19 @@ class LmdbStore implements OrderedStore {
     this.#commitFailed = true;
     const cause = (await swallowDetail(error)) ?? error;
     const reason = cause instanceof Error ? cause.message : String(cause);
-    const advice = "is its disk full or failing?";
+    const advice = (await this.#isFull()) ? "No space left on its disk" : "is its disk full or failing?";
     return new KeyValueError("write", `cannot write to the store in ${this.#path} (${reason}): ${advice}`, { cause });
+  }
+
+  /** Asked beside the error: LMDB calls a write that was cut short for want of space an input/output error. */
+  async #isFull(): Promise<boolean> {
+    try {
+      const { bavail, bsize } = await statfs(this.#path);
+      return bavail * bsize < FULL_BELOW_BYTES;
+    } catch (error) {
+      this.#log?.debug("the disk could not be asked for its free space", { error });
+      return false;
+    }
   }
 
   #open(): Database<Buffer, string> {

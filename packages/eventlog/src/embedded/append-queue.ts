@@ -85,8 +85,7 @@ export class AppendQueue {
     await Promise.resolve();
     while (this.#waiting.length > 0) {
       const batch = this.#waiting.splice(0, MAX_BATCH);
-      await this.#commit(batch).catch((cause: unknown) => {
-        const error = writeError(cause);
+      await this.#commit(batch).catch((error: Error) => {
         for (const { reject } of batch) {
           reject(error);
         }
@@ -98,8 +97,7 @@ export class AppendQueue {
   async #commit(batch: readonly Waiting[]): Promise<void> {
     const heads = new Map<AppendTarget, Head>();
     const outcomes: Outcome[] = [];
-    // A child transaction is undone as a whole when something throws, so that a full disk leaves no half batch.
-    await this.#file.root.childTransaction(() => {
+    await this.#file.write(() => {
       for (const waiting of batch) {
         outcomes.push(this.#apply(waiting, heads));
       }
@@ -107,7 +105,6 @@ export class AppendQueue {
         this.#file.heads.putSync(idKey(meta.id), sequenceValue(sequence));
       }
     });
-    await this.#file.root.flushed;
     for (const [target, { meta, sequence }] of heads) {
       if (target.meta === meta) {
         target.sessionDue = false;
@@ -207,12 +204,4 @@ function dropped(stream: string): ContentError {
 
 function conflict(message: string): ContentError {
   return new ContentError(ContentErrorKind.conflict, message);
-}
-
-function writeError(cause: unknown): ContentError {
-  const message = cause instanceof Error ? cause.message : String(cause);
-  if (/ENOSPC|EDQUOT|MDB_MAP_FULL|No space/i.test(message)) {
-    return new ContentError(ContentErrorKind.noSpace, "the disk of the log is full", { cause });
-  }
-  return new ContentError(ContentErrorKind.unavailable, `the log could not be written: ${message}`, { cause });
 }

@@ -42,6 +42,22 @@ async function startFolder(): Promise<LogServer> {
 }
 
 describe("embedded event log", () => {
+  test("a full disk is told as that at once, ends no process and loses nothing", { timeout: 60_000 }, async () => {
+    const path = await mkdtemp(join(tmpdir(), "meridian-eventlog-full-"));
+    const script = join(import.meta.dirname, "fill-disk.fixture.ts");
+    const flags = ["--conditions=meridian-source", script, path];
+    const child = spawn("sh", ["-c", 'ulimit -f 4096; exec "$0" "$@"', process.execPath, ...flags], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
+    const said: string[] = [];
+    createInterface({ input: child.stdout }).on("line", (line) => said.push(line));
+    await once(child, "close");
+    await rm(path, { recursive: true });
+    const small = said.splice(3, 1);
+    assert.deepEqual(said, ["full", "full full", "kept", "closed"]);
+    assert.match(`${small}`, /^(done|full)$/, "a small change may still find a free page");
+  });
+
   test("kill -9 during appends loses nothing that was acknowledged", async () => {
     const path = await mkdtemp(join(tmpdir(), "meridian-eventlog-kill-"));
     const script = join(import.meta.dirname, "append-forever.fixture.ts");

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { ContentError, ContentErrorKind } from "@meridian/oci";
 import { type Database, open, type RootDatabase } from "lmdb";
 import type { Incarnation } from "../event-log.ts";
+import { writeError } from "./write-error.ts";
 
 const FORMAT = 1;
 
@@ -33,16 +34,26 @@ export interface LogFile {
   readonly entries: Database<Buffer, Buffer>;
   readonly subjects: Database<Buffer, Buffer>;
   readonly sessions: Database<Buffer, Buffer>;
+  /**
+   * Runs `change` in a transaction of its own, undone as a whole when something throws, and resolves once it is on disk.
+   * Throws ContentError `no-space` or `unavailable` when it cannot be written.
+   */
+  write<T>(change: () => T): Promise<T>;
+  /** A file on a disk that takes no writes is left open: lmdb would wait for ever. */
+  close(): Promise<void>;
 }
 
 /** Opens the file in this folder, creating both. Throws ContentError `invalid` when a newer Meridian wrote it. */
 export async function openLogFile(folder: string): Promise<LogFile> {
   await mkdir(folder, { recursive: true });
   const path = join(folder, "log.mdb");
-  const root = open<Buffer, Buffer>({ path, noSubdir: true, maxDbs: 8, encoding: "binary", keyEncoding: "binary" });
+  // With batches by event turn, a failed commit also rejects a promise that nobody holds and so ends the process.
+  const turns = { eventTurnBatching: false };
   const binary = { encoding: "binary", keyEncoding: "binary" } as const;
+  const root = open<Buffer, Buffer>({ path, noSubdir: true, maxDbs: 8, ...binary, ...turns });
   const file: LogFile = {
     root,
+    ...writing(root, folder),
     meta: root.openDB<unknown, string>("meta", { encoding: "msgpack", keyEncoding: "ordered-binary" }),
     heads: root.openDB<Buffer, Buffer>("heads", binary),
     entries: root.openDB<Buffer, Buffer>("entries", binary),
@@ -59,6 +70,33 @@ export async function openLogFile(folder: string): Promise<LogFile> {
     throw new ContentError(ContentErrorKind.invalid, `${path} has format ${String(format)}: ${advice}`);
   }
   return file;
+}
+
+function writing(root: RootDatabase<Buffer, Buffer>, folder: string): Pick<LogFile, "write" | "close"> {
+  let failed = false;
+  const write = async <T>(change: () => T): Promise<T> => {
+    try {
+      const result = await root.childTransaction(change);
+      failed = false;
+      await root.flushed;
+      return result;
+    } catch (error) {
+      failed = true;
+      throw await writeError(error, folder);
+    }
+  };
+  return {
+    write,
+    async close() {
+      // After a failed commit lmdb's close waits for a flush that never comes; a commit that succeeds ends that.
+      if (failed) {
+        await write(() => root.removeSync(idKey(0))).catch(() => undefined);
+      }
+      if (!failed) {
+        await root.close();
+      }
+    },
+  };
 }
 
 /** The key of a stream's number. */

@@ -1,4 +1,3 @@
-import { statfs } from "node:fs/promises";
 import { ContentError, ContentErrorKind } from "@meridian/oci";
 import { type Clock, type Logger, type Random, systemTimers, type Timers } from "@meridian/runtime";
 import { newIncarnation } from "../cursor.ts";
@@ -7,10 +6,9 @@ import { LocalBulletin } from "../local-bulletin.ts";
 import { requireStreamName } from "../stream-name.ts";
 import { AppendQueue } from "./append-queue.ts";
 import { EmbeddedLog } from "./embedded-log.ts";
+import { lackOfSpace } from "./free-space.ts";
 import { idKey, type LogFile, openLogFile, type StreamMeta } from "./log-file.ts";
 
-/** Below this much free space the log counts as unable to take writes: LMDB needs whole pages for a transaction. */
-const MIN_FREE_BYTES = 16 << 20;
 const DROP_CHUNK = 2_000;
 
 /** Settings of {@link openEmbeddedLogs}. */
@@ -55,8 +53,7 @@ class EmbeddedLogs implements EventLogs {
   async open(stream: string, options: OpenOptions = {}): Promise<EventLog> {
     this.#requireOpen();
     requireStreamName(stream);
-    const meta = await this.#file.root.transaction(() => this.#metaOf(stream, options));
-    await this.#file.root.flushed;
+    const meta = await this.#file.write(() => this.#metaOf(stream, options));
     const { timers = systemTimers, site } = this.#options;
     const log = this.#logs.get(stream) ?? new EmbeddedLog(stream, this.#file, this.#queue, timers);
     this.#logs.set(stream, log);
@@ -87,14 +84,13 @@ class EmbeddedLogs implements EventLogs {
   async drop(stream: string): Promise<void> {
     this.#requireOpen();
     this.#logs.get(stream)?.end();
-    await this.#file.root.transaction(() => {
+    await this.#file.write(() => {
       const known = this.#file.meta.get(`stream/${stream}`) as StreamMeta | undefined;
       if (known !== undefined) {
         this.#file.meta.removeSync(`stream/${stream}`);
         this.#file.meta.putSync(`dropped/${known.id}`, true);
       }
     });
-    await this.#file.root.flushed;
     await this.sweep();
   }
 
@@ -102,10 +98,10 @@ class EmbeddedLogs implements EventLogs {
   async sweep(): Promise<void> {
     for (const key of [...this.#file.meta.getKeys({ start: "dropped/", end: "dropped0" })]) {
       const id = Number(key.slice("dropped/".length));
-      while (await this.#file.root.transaction(() => this.#removeChunk(id))) {
+      while (await this.#file.write(() => this.#removeChunk(id))) {
         // Other appends have their turn between two chunks.
       }
-      await this.#file.meta.remove(key);
+      await this.#file.write(() => this.#file.meta.removeSync(key));
     }
   }
 
@@ -123,14 +119,9 @@ class EmbeddedLogs implements EventLogs {
 
   async probe(): Promise<void> {
     this.#requireOpen();
-    const { path } = this.#options;
-    const { bavail, bsize } = await statfs(path);
-    if (bavail * bsize < MIN_FREE_BYTES) {
-      const free = Math.trunc((bavail * bsize) / (1 << 20));
-      throw new ContentError(
-        ContentErrorKind.unavailable,
-        `only ${free} MiB are free at ${path}: the log takes no writes`,
-      );
+    const lack = await lackOfSpace(this.#options.path);
+    if (lack !== undefined) {
+      throw new ContentError(ContentErrorKind.noSpace, lack);
     }
   }
 
@@ -144,7 +135,7 @@ class EmbeddedLogs implements EventLogs {
     for (const log of this.#logs.values()) {
       log.end();
     }
-    await this.#file.root.close();
+    await this.#file.close();
   }
 
   #requireOpen(): void {
