@@ -7,6 +7,7 @@ import { after, describe, test } from "node:test";
 import { authConfigSchema } from "@meridian/auth";
 import { blobNodeConfigSchema } from "@meridian/blob-node";
 import { gatewayConfigSchema } from "@meridian/gateway";
+import { limitsConfigSchema } from "@meridian/limits";
 import { replicatorConfigSchema } from "@meridian/replicator";
 import { parse, stringify } from "yaml";
 import { runCommand } from "./harness/dev-process.ts";
@@ -58,7 +59,8 @@ describe("the examples under deploy/", () => {
   test("the commented example names every setting of the services", () => {
     const config = parse(read("site.yaml"));
     const sections = [
-      ["gateway", gatewayConfigSchema, ["anonymous"]],
+      ["gateway", gatewayConfigSchema, ["anonymous", "sparse", "limits"]],
+      ["limits", limitsConfigSchema, []],
       ["replicator", replicatorConfigSchema, []],
       ["blobNode", blobNodeConfigSchema, ["bytes"]],
       ["auth", authConfigSchema, ["cluster", "dataDir"]],

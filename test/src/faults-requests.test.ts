@@ -175,6 +175,11 @@ describe("requests that no good client sends", () => {
     }
   });
 
+  test("refused logins are counted where a monitor looks", async () => {
+    const answer = await fetch(`${cluster.run.sites[0]?.admin}/metrics`);
+    assert.match(await answer.text(), /^meridian_auth_logins_total\{[^}]*outcome="refused"[^}]*\} [1-9]/m);
+  });
+
   test("broken HTTP is answered 4xx on its own connection, and hurts nobody else", async () => {
     const many = (count: number): string => Array.from({ length: count }, (_, i) => `X-${i}: y\r\n`).join("");
     const broken: Array<[string, string, number]> = [

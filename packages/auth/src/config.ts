@@ -1,3 +1,4 @@
+import { loginLimitsSchema } from "@meridian/limits";
 import { z } from "zod";
 import { parsePasswordHash } from "./phc.ts";
 
@@ -20,6 +21,8 @@ export const authConfigSchema = z.strictObject({
    * at once when the user's password changes or the user is disabled or removed.
    */
   refreshTokenLifetimeS: z.int().min(3_600).max(31_536_000).default(2_592_000),
+  /** How failed and repeated logins are treated. */
+  logins: loginLimitsSchema.prefault({}),
   /** The first administrator. Only read at the policy home, while the policy log has no users. */
   bootstrap: z
     .strictObject({

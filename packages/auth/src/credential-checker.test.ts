@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { create } from "@bufbuild/protobuf";
-import { systemRandom, type Timers } from "@meridian/runtime";
+import { CredentialCache, createLocalStore, LoginThrottle } from "@meridian/limits";
+import type { Timers } from "@meridian/runtime";
 import { policyV1 } from "@meridian/wire";
 import { CredentialChecker } from "./credential-checker.ts";
 import { FairQueue } from "./fair-queue.ts";
@@ -21,11 +22,14 @@ class Bench {
       after: () => ({ [Symbol.dispose]: () => {} }),
       every: () => ({ [Symbol.dispose]: () => {} }),
     };
+    const clock = { now: () => this.nowMs, monotonic: () => this.nowMs };
+    const store = createLocalStore({ clock });
+    const rules = { firstDelayMs: 250, maxDelayMs: 3_000, forgetAfterMs: 600_000 };
     this.checker = new CredentialChecker({
       users: () => this.users,
-      clock: { now: () => this.nowMs, monotonic: () => this.nowMs },
+      throttle: new LoginThrottle({ store, rules, clock }),
+      cache: new CredentialCache({ store, key: Buffer.alloc(32, 7), ttlMs: 60_000, clock }),
       timers,
-      random: systemRandom,
       verify: async (password, hash) => {
         this.computed.push(password);
         await this.gate;

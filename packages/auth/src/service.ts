@@ -1,4 +1,5 @@
 import { join } from "node:path";
+import { CredentialCache, createLocalStore, type LimitStore, LoginThrottle } from "@meridian/limits";
 import { createTokenVerifier, type Policy } from "@meridian/policy";
 import type { RpcServer, ServiceImpl } from "@meridian/rpc";
 import type { Clock, HealthCheck, Logger, PeerIdentity, Random, Timers } from "@meridian/runtime";
@@ -20,6 +21,10 @@ export interface AuthDeps {
   readonly policy: Policy;
   /** Where its services are offered; it must not listen yet. */
   readonly rpc: Pick<RpcServer, "register">;
+  /** What logins are counted and remembered in; absent: in this process alone. */
+  readonly limits?: LimitStore;
+  /** Seals what is remembered; the same in all processes that share `limits`. Absent: one that only this process has. */
+  readonly credentialKey?: Uint8Array;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly random: Random;
@@ -47,7 +52,7 @@ export async function startAuth(config: AuthConfig, deps: AuthDeps): Promise<Aut
   const adminPasswordHash = config.bootstrap?.adminPasswordHash;
   const preparation = new Preparation({ policy, keys, adminPasswordHash, timers, log });
   const verifier = createTokenVerifier({ policy, audience: config.cluster, clock: deps.clock });
-  const credentials = new CredentialChecker({ ...deps, users: () => policy.state.users });
+  const credentials = createCredentials(config, deps);
 
   const isOneOf = (callers: ReadonlySet<string>) => (peer: PeerIdentity) =>
     policy.members.includes(peer.site) && callers.has(peer.service);
@@ -65,6 +70,17 @@ export async function startAuth(config: AuthConfig, deps: AuthDeps): Promise<Aut
       verifier[Symbol.dispose]();
     },
   };
+}
+
+function createCredentials({ logins }: AuthConfig, deps: AuthDeps): CredentialChecker {
+  const { policy, clock, timers, random, limits: store = createLocalStore({ clock }) } = deps;
+  const key = deps.credentialKey ?? random.bytes(32);
+  return new CredentialChecker({
+    users: () => policy.state.users,
+    throttle: new LoginThrottle({ store, rules: logins, clock }),
+    cache: new CredentialCache({ store, key, ttlMs: logins.rememberMs, clock }),
+    timers,
+  });
 }
 
 function authService(tokens: IssueTokenParts, parts: AdministrationParts): ServiceImpl<typeof authV1.AuthService> {

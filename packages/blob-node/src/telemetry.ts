@@ -1,23 +1,23 @@
 import type { Digest } from "@meridian/oci";
-import type { Logger } from "@meridian/runtime";
-import { metrics } from "@opentelemetry/api";
+import { type Logger, lazyInstruments } from "@meridian/runtime";
 import { siteOf } from "./holders.ts";
 
-const meter = metrics.getMeter("@meridian/blob-node");
-const fetches = meter.createCounter("meridian.blob.fetches", {
-  description: "Blobs fetched from other nodes, by outcome.",
-});
-const fetchedBytes = meter.createCounter("meridian.blob.fetched", {
-  unit: "By",
-  description: "Bytes that came from other nodes.",
-});
-const replaced = meter.createCounter("meridian.blob.sources_replaced", {
-  description: "Holders given up in mid-fetch.",
-});
-const quarantined = meter.createCounter("meridian.blob.replicas_quarantined", {
-  description: "Replicas that sent wrong bytes.",
-});
-const uploads = meter.createCounter("meridian.blob.uploads", { description: "Uploads committed, by outcome." });
+const instruments = lazyInstruments("@meridian/blob-node", (meter) => ({
+  fetches: meter.createCounter("meridian.blob.fetches", {
+    description: "Blobs fetched from other nodes, by outcome.",
+  }),
+  fetchedBytes: meter.createCounter("meridian.blob.fetched", {
+    unit: "By",
+    description: "Bytes that came from other nodes.",
+  }),
+  replaced: meter.createCounter("meridian.blob.sources_replaced", {
+    description: "Holders given up in mid-fetch.",
+  }),
+  quarantined: meter.createCounter("meridian.blob.replicas_quarantined", {
+    description: "Replicas that sent wrong bytes.",
+  }),
+  uploads: meter.createCounter("meridian.blob.uploads", { description: "Uploads committed, by outcome." }),
+}));
 
 /** The business events of a blob node: a log line and a counter each. */
 export interface BlobNodeEvents {
@@ -34,6 +34,7 @@ export interface BlobNodeEvents {
 
 /** Events are written to this logger and to the process's meter provider. */
 export function createBlobNodeEvents(log: Logger): BlobNodeEvents {
+  const { fetches, fetchedBytes, replaced, quarantined, uploads } = instruments();
   return {
     fetched(digest, size, received, sources) {
       fetches.add(1, { outcome: "stored" });

@@ -23,6 +23,8 @@ export interface DevOptions {
   /** Round trips in milliseconds by pair, as "eu-us". */
   readonly rttMs: Readonly<Record<string, number>>;
   readonly otlpUrl?: string;
+  /** Redis that all sites use, each with keys of its own. */
+  readonly redisUrl?: string;
   /** YAML text laid over each process's configuration. */
   readonly overlay?: Readonly<Record<string, unknown>>;
   readonly logLevel: "debug" | "info" | "warn" | "error";

@@ -67,6 +67,7 @@ function processConfig(process: PlannedProcess, inputs: ProcessConfigInputs): Re
     anonymous: options.anonymous,
     ...(process.edgePort === undefined ? {} : { gateway: gatewayConfig(process.edgePort, inputs) }),
     ...(process.roles.includes("auth") ? { auth: { bootstrap: { adminPasswordHash: inputs.admin.hash } } } : {}),
+    ...(options.redisUrl === undefined ? {} : { redis: { url: options.redisUrl } }),
     telemetry: { ...(options.otlpUrl === undefined ? {} : { otlpUrl: options.otlpUrl, sampleRatio: 1 }) },
     logLevel: options.logLevel,
     supervised: true,

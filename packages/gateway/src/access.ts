@@ -2,6 +2,7 @@ import type { Action, Decider, Decision, Principal, Resource, TokenClaims, Token
 import type { ClientOrigin } from "./client-origin.ts";
 import type { Exchange, HeaderList } from "./exchange.ts";
 import { Refusal, unavailable } from "./refusal.ts";
+import type { RequestLimits } from "./request-limits.ts";
 import { step } from "./tracing.ts";
 
 /** What a request needs to be allowed. */
@@ -32,6 +33,7 @@ export interface AccessOptions {
   readonly decider: Decider;
   readonly verifier: TokenVerifier;
   readonly clients: ClientOrigin;
+  readonly requestLimits: RequestLimits;
 }
 
 const NOBODY: Principal = { name: undefined };
@@ -46,7 +48,7 @@ export function repositoryNeed(name: string, action: Action): Need {
 type Credentials = TokenClaims | undefined;
 
 export function createAccess(options: AccessOptions): Access {
-  const { anonymous, verifier, decider } = options;
+  const { anonymous, verifier, decider, requestLimits } = options;
   const challenge = createChallenge(options);
 
   const decide = (exchange: Exchange, principal: Principal, { resource, action }: Need): Decision => {
@@ -72,11 +74,13 @@ export function createAccess(options: AccessOptions): Access {
   };
 
   const refuseToken = (exchange: Exchange): never => {
+    requestLimits.ofPrincipal(exchange, undefined);
     throw challenge(exchange, [], "invalid_token");
   };
 
   const judge = (exchange: Exchange, claims: Credentials, needs: readonly Need[]): Principal => {
     const principal = claims?.principal ?? NOBODY;
+    requestLimits.ofPrincipal(exchange, principal);
     for (const need of needs) {
       if (anonymous === "pull" && need.action === "pull") continue;
       if (claims === undefined) throw challenge(exchange, needs, undefined);
@@ -106,6 +110,7 @@ export function createAccess(options: AccessOptions): Access {
     admitAny(exchange) {
       if (anonymous === "admin") return SUPERUSER;
       return whenKnown(exchange, (claims) => {
+        requestLimits.ofPrincipal(exchange, claims?.principal);
         if (claims === undefined) throw challenge(exchange, [], undefined);
         return claims.principal;
       });

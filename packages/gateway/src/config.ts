@@ -1,3 +1,4 @@
+import { limitsConfigSchema } from "@meridian/limits";
 import { MAX_MANIFEST_BYTES } from "@meridian/oci";
 import { z } from "zod";
 
@@ -60,6 +61,8 @@ export const gatewayConfigSchema = z.strictObject({
   keepAliveMs: milliseconds.min(1).default(125_000),
   /** Requests under way at once; more get 429, or 503 when they have a body. */
   maxRequests: z.number().int().min(1).default(10_000),
+  /** How much one client may do. */
+  limits: limitsConfigSchema.prefault({}),
   /** Answers say how old the policy is once it is older than this. */
   maxStalenessMs: milliseconds.default(30_000),
   /** Nothing is decided by a policy older than this: 503. */

@@ -22,7 +22,7 @@ export interface CopyKeeper {
    * upload's id.
    * @throws Refusal 503 when there are too few and that is to be refused.
    */
-  begin(options: { digest?: Digest; algorithm?: DigestAlgorithm }): Promise<BegunUpload>;
+  begin(options: { id: string; digest?: Digest; algorithm?: DigestAlgorithm }): Promise<BegunUpload>;
   /**
    * Makes an upload a blob where it is. Bytes are moved only to replace a copy that was lost on the way.
    * @throws ContentError `digest-mismatch` (nothing is stored), `not-found` when there is no such upload. Refusal 503 when copies are missing and that is to be refused.
@@ -43,7 +43,6 @@ export interface CopyKeeperOptions {
   readonly copies: () => number;
   readonly degraded: "accept" | "refuse";
   readonly clock: Clock;
-  readonly random: Random;
   readonly log: Logger;
 }
 
@@ -69,9 +68,16 @@ class Keeper implements CopyKeeper {
     this.#options = options;
   }
 
-  async begin({ digest, algorithm }: { digest?: Digest; algorithm?: DigestAlgorithm }): Promise<BegunUpload> {
-    const { nodes, uploads, random, log } = this.#options;
-    const id = newUploadId(random);
+  async begin({
+    id,
+    digest,
+    algorithm,
+  }: {
+    id: string;
+    digest?: Digest;
+    algorithm?: DigestAlgorithm;
+  }): Promise<BegunUpload> {
+    const { nodes, uploads, log } = this.#options;
     const tried = await this.#onOwners(digest ?? digestOf(id), [], async (node) => {
       await nodes.control(processOf(node)).beginUpload({ uploadId: id, algorithm }, { timeoutMs: BEGIN_TIMEOUT_MS });
     });
@@ -159,6 +165,7 @@ function processOf(node: string): string {
   return parseNodeName(node)?.process ?? node;
 }
 
-function newUploadId(random: Random): string {
+/** Names an upload: unguessable, so that nobody comes upon another's. */
+export function newUploadId(random: Random): string {
   return Buffer.from(random.bytes(18)).toString("base64url");
 }

@@ -6,7 +6,8 @@ import { type AnswerHeaders, CacheControl } from "./answer.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Handler, ResourceHandlers } from "./handler.ts";
 import type { Readiness } from "./readiness.ts";
-import { Refusal, refusalHeaders, refusalOf, unavailable } from "./refusal.ts";
+import { busy, Refusal, refusalHeaders, refusalOf, unavailable } from "./refusal.ts";
+import type { RequestLimits } from "./request-limits.ts";
 import { type Match, matchPath, type ResourceName } from "./router.ts";
 import { spanName, tracer } from "./tracing.ts";
 
@@ -16,6 +17,7 @@ export interface DispatchOptions {
   readonly catalog: Catalog;
   readonly readiness: Readiness;
   readonly answers: AnswerHeaders;
+  readonly requestLimits: RequestLimits;
   readonly site: string;
   /** How long a request waits for the version that it wants to see, in milliseconds. */
   readonly transientWaitMs: number;
@@ -119,8 +121,9 @@ function run(
 ): void | Promise<void> {
   if (match === undefined) throw new Refusal("NAME_UNKNOWN", "there is nothing at this path", { status: 404 });
   const handler = handlerOf(exchange, options.routes[match.resource]);
+  if (match.resource !== "livez" && match.resource !== "readyz") options.requestLimits.ofAddress(exchange);
   if (match.name === "") return handler(exchange, match);
-  if (underWay > options.maxRequests) throw shed(exchange);
+  if (underWay > options.maxRequests) throw busy(exchange, "too many requests at once", 1);
   if (tryParseRepository(match.name) === undefined) throw new Refusal("NAME_INVALID", "invalid repository name");
   const wanted = exchange.header("meridian-min-version");
   if (wanted === undefined && options.readiness.ready) return handler(exchange, match);
@@ -135,12 +138,6 @@ function handlerOf(exchange: Exchange, handlers: ResourceHandlers): Handler {
   throw new Refusal("UNSUPPORTED", `${exchange.method} is not possible here`, {
     headers: ["Allow", allowed.join(", ")],
   });
-}
-
-/** Too many at once: a request without body is told to come back, one with a body is refused before it is read. */
-function shed(exchange: Exchange): OciError {
-  if (exchange.hasBody) return unavailable("too many requests at once");
-  return new Refusal("TOOMANYREQUESTS", "too many requests at once", { retryAfterSeconds: 1 });
 }
 
 async function afterWaiting(

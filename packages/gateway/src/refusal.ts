@@ -7,7 +7,7 @@ import {
   type OciErrorOptions,
   toOciError,
 } from "@meridian/oci";
-import type { HeaderList } from "./exchange.ts";
+import type { Exchange, HeaderList } from "./exchange.ts";
 
 /** What a {@link Refusal} may say beside its code and message. */
 export interface RefusalOptions extends OciErrorOptions {
@@ -30,6 +30,17 @@ const RETRY_AFTER_SECONDS = 5;
 /** The answer "not now": 503 with Retry-After. */
 export function unavailable(message: string, options: RefusalOptions = {}): Refusal {
   return new Refusal("UNAVAILABLE", message, { retryAfterSeconds: RETRY_AFTER_SECONDS, ...options });
+}
+
+/** Too much at once: a request without body is told to come back, one with a body is refused before it is read. */
+export function busy(
+  exchange: Pick<Exchange, "hasBody" | "bodyLength">,
+  message: string,
+  retryAfterSeconds: number,
+): Refusal {
+  const options = { retryAfterSeconds: Math.max(1, retryAfterSeconds) };
+  const isEmpty = !exchange.hasBody || exchange.bodyLength === 0;
+  return isEmpty ? new Refusal("TOOMANYREQUESTS", message, options) : unavailable(message, options);
 }
 
 /** What a thrown error becomes at the edge of `site`; `what` the request was about decides the words for what is absent. */

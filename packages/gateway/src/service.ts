@@ -1,6 +1,7 @@
 import { isIPv6 } from "node:net";
 import type { Catalog } from "@meridian/catalog";
 import { createNodeWatch, type Peers, type SiteMonitor, type Topology } from "@meridian/cluster";
+import { createLocalStore, type LimitStore } from "@meridian/limits";
 import type { Decider, TokenVerifier } from "@meridian/policy";
 import type { RpcServer } from "@meridian/rpc";
 import type { Clock, HealthCheck, HealthReport, Logger, Random, Timers, TlsSource } from "@meridian/runtime";
@@ -24,6 +25,7 @@ import { createManifestBytes } from "./manifest-bytes.ts";
 import { MirroredUploads } from "./mirrored-upload.ts";
 import { createReadiness } from "./readiness.ts";
 import { createReceipts } from "./receipts.ts";
+import { createRequestLimits } from "./request-limits.ts";
 import type { ResourceName } from "./router.ts";
 import { grantsRoute, userRoute, usersRoute } from "./routes/administration.ts";
 import { blobRoutes } from "./routes/blobs.ts";
@@ -41,6 +43,7 @@ import { uploadRoutes } from "./routes/upload.ts";
 import { startUpload } from "./routes/uploads.ts";
 import { createSiteProxy } from "./site-proxy.ts";
 import { createSiteService } from "./site-service.ts";
+import { createUploadLimit } from "./upload-limit.ts";
 import { createUploadNodes } from "./upload-nodes.ts";
 
 /** What a gateway shares with the other roles of its process, or is given by it. */
@@ -57,6 +60,8 @@ export interface GatewayDeps {
   readonly rpc: Pick<RpcServer, "register">;
   /** Signs the upload sessions of this site: the same at all of its gateways. */
   readonly uploadKey: Uint8Array;
+  /** What limits of logins and uploads are kept in; absent: in this process alone. */
+  readonly limits?: LimitStore;
   /** Certificate of the edge, and the trust for other sites' edges. Absent: plain HTTP. */
   readonly tls?: TlsSource;
   readonly clock: Clock;
@@ -85,9 +90,13 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
   let boundTo = `${config.host}:${config.port}`;
 
   const clients = createClientOrigin({ trustedProxies: config.trustedProxies, fallbackHost: () => boundTo });
+  const counting = { limits: config.limits, store: deps.limits ?? createLocalStore({ clock }), clients, clock, timers };
+  const requestLimits = createRequestLimits(counting);
+  const uploadLimit = createUploadLimit(counting);
   const access = createAccess({
     ...config,
     ...deps,
+    requestLimits,
     cluster: deps.topology.cluster,
     site: deps.topology.site,
     clients,
@@ -109,6 +118,8 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     ...config,
     ...deps,
     clients,
+    requestLimits,
+    uploadLimit,
     access,
     answers,
     find,
@@ -143,7 +154,15 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
   };
 
   const readiness = createReadiness({ isReady: () => catalog.ready, waitMs: config.transientWaitMs, clock, timers });
-  const dispatch = createDispatch({ ...config, ...deps, routes, readiness, answers, site: deps.topology.site });
+  const dispatch = createDispatch({
+    ...config,
+    ...deps,
+    requestLimits,
+    routes,
+    readiness,
+    answers,
+    site: deps.topology.site,
+  });
   deps.rpc.register(siteV1.SiteService, createSiteService({ ...deps, images }));
   const limits = { idleMs: config.bodyIdleMs, discardMs: config.discardMs, timers };
   const edge = opened.use(

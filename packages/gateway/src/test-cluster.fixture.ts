@@ -13,6 +13,7 @@ import {
 } from "@meridian/cluster";
 import { openEmbeddedLogs } from "@meridian/eventlog";
 import { createMemoryStore } from "@meridian/keyvalue";
+import type { LimitStore } from "@meridian/limits";
 import { ContentError } from "@meridian/oci";
 import type { Decider, TokenClaims, TokenVerifier } from "@meridian/policy";
 import { createRpcServer, type RpcServer, type ServiceClient, type ServiceImpl } from "@meridian/rpc";
@@ -60,6 +61,8 @@ export interface TestClusterOptions {
   /** The auth of each site. */
   readonly auth?: (site: string) => Pick<ServiceImpl<typeof authV1.AuthService>, "issueToken">;
   readonly tls?: TlsSource;
+  /** What limits are kept in; absent: in each gateway alone. */
+  readonly limits?: LimitStore;
   /** Tokens are checked in a later turn, as one that was not seen before is. */
   readonly slowTokens?: boolean;
 }
@@ -162,6 +165,7 @@ async function startSite(
         rpc,
         uploadKey: Buffer.from(`upload key of ${name}`),
         ...(options.tls === undefined ? {} : { tls: options.tls }),
+        ...(options.limits === undefined ? {} : { limits: options.limits }),
         clock,
         timers: systemTimers,
         random: systemRandom,

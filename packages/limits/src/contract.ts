@@ -6,6 +6,7 @@ import type { LimitBench } from "./contract/limit-bench.ts";
 import { noteCases } from "./contract/note-cases.ts";
 
 export type { LimitBench } from "./contract/limit-bench.ts";
+export { needsRedis, RedisServer } from "./redis/redis-server.fixture.ts";
 
 /** Registers the tests that every driver passes. `make` gives an empty store each time. */
 export function limitStoreContract(name: string, make: () => Promise<LimitBench>, skip: string | false = false): void {

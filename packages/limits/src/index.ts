@@ -9,6 +9,7 @@ export {
   redisConfigSchema,
 } from "./config.ts";
 export { CredentialCache } from "./credential-cache.ts";
+export { createExemption } from "./exemption.ts";
 export { layeredStore } from "./layered-store.ts";
 export type {
   FailureCounter,
@@ -21,6 +22,6 @@ export type {
 } from "./limit-store.ts";
 export { createLocalStore } from "./local/local-store.ts";
 export { RateLimiter } from "./local/rate-limiter.ts";
-export { type Attempt, LoginThrottle, type LoginThrottleRules, type Penalty } from "./login-throttle.ts";
+export { type Attempt, LoginThrottle, type LoginThrottleRules } from "./login-throttle.ts";
 export { deriveKey, type LimitStoreOptions, openLimitStore } from "./open-limits.ts";
 export { type LimitName, limitRefused } from "./telemetry.ts";

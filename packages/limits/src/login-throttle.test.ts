@@ -8,9 +8,8 @@ const RULES = { firstDelayMs: 250, maxDelayMs: 3_000, forgetAfterMs: 600_000 };
 
 function bench() {
   const time = createManualTime(0);
-  const throttle = new LoginThrottle(createLocalStore(time), RULES);
-  const failed = async (identity: string, address: string): Promise<number> =>
-    (await throttle.failed({ identity, address })).delayMs;
+  const throttle = new LoginThrottle({ store: createLocalStore(time), rules: RULES, clock: time.clock });
+  const failed = (identity: string, address: string): Promise<number> => throttle.failed({ identity, address });
   return { time, throttle, failed };
 }
 
@@ -32,13 +31,19 @@ describe("login throttle", () => {
     assert.equal(await failed("eve", "192.0.2.200"), 250);
   });
 
-  test("slows one address that tries ever new identities, and says that it is crowded", async () => {
-    const { throttle } = bench();
-    let penalty = { delayMs: 0, isCrowded: false };
-    for (let n = 0; n < 20; n++) penalty = await throttle.failed({ identity: `user-${n}`, address: "192.0.2.1" });
-    assert.deepEqual(penalty, { delayMs: 250, isCrowded: false });
-    for (let n = 0; n < 4; n++) penalty = await throttle.failed({ identity: `more-${n}`, address: "192.0.2.1" });
-    assert.deepEqual(penalty, { delayMs: 2_000, isCrowded: true });
+  test("slows one address that tries ever new identities, and lets its checks take turns with each other", async () => {
+    const { time, throttle, failed } = bench();
+    const turn = (identity: string) => throttle.turnOf({ identity, address: "192.0.2.1" });
+    let delayMs = 0;
+    for (let n = 0; n < 20; n++) delayMs = await failed(`user-${n}`, "192.0.2.1");
+    assert.equal(delayMs, 250);
+    assert.notEqual(turn("bob"), turn("eve"));
+    for (let n = 0; n < 4; n++) delayMs = await failed(`more-${n}`, "192.0.2.1");
+    assert.equal(delayMs, 2_000);
+    assert.equal(turn("bob"), turn("eve"));
+    assert.notEqual(turn("bob"), throttle.turnOf({ identity: "bob", address: "192.0.2.2" }));
+    await time.advance(600_001);
+    assert.notEqual(turn("bob"), turn("eve"));
   });
 
   test("counts the addresses of one IPv6 network as one", async () => {

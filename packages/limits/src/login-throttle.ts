@@ -1,5 +1,7 @@
+import type { Clock } from "@meridian/runtime";
 import { clientKey } from "./client-key.ts";
 import type { FailureCounter } from "./limit-store.ts";
+import { ExpiringTable } from "./local/expiring-table.ts";
 
 /** How wrong passwords are answered more and more slowly. */
 export interface LoginThrottleRules {
@@ -16,16 +18,10 @@ export interface Attempt {
   readonly address: string;
 }
 
-/** What a failed attempt costs. */
-export interface Penalty {
-  /** How long the refusal is to be held back, in milliseconds. */
-  readonly delayMs: number;
-  /** True when so much failed from this address that its attempts should take turns with each other. */
-  readonly isCrowded: boolean;
-}
-
 /** Failures of one identity from many addresses, and from one address with many identities, that cost nothing more. */
 const FREE = { identity: 10, address: 20 } as const;
+/** Addresses that are known to fail much. */
+const MAX_CROWDED = 10_000;
 /** Doublings beyond this change nothing: the greatest delay is reached long before. */
 const MAX_DOUBLINGS = 20;
 
@@ -37,22 +33,37 @@ const MAX_DOUBLINGS = 20;
 export class LoginThrottle {
   readonly #store: FailureCounter;
   readonly #rules: LoginThrottleRules;
+  readonly #crowded: ExpiringTable<true>;
 
-  constructor(store: FailureCounter, rules: LoginThrottleRules) {
-    this.#store = store;
-    this.#rules = rules;
+  constructor(options: {
+    readonly store: FailureCounter;
+    readonly rules: LoginThrottleRules;
+    readonly clock: Pick<Clock, "monotonic">;
+  }) {
+    this.#store = options.store;
+    this.#rules = options.rules;
+    this.#crowded = new ExpiringTable({ capacity: MAX_CROWDED, clock: options.clock });
   }
 
-  /** Counts a wrong password. */
-  async failed({ identity, address }: Attempt): Promise<Penalty> {
+  /**
+   * Whose turn it is when checks wait for each other: an identity's from an address; but all checks of an address share
+   * one turn once much has failed from it, so that guessing in many names gets no more of this process than one does.
+   */
+  turnOf({ identity, address }: Attempt): string {
+    const client = clientKey(address);
+    return this.#crowded.get(client) ? client : `${identity}\0${client}`;
+  }
+
+  /** Counts a wrong password. Resolves with how long the refusal is to be held back, in milliseconds. */
+  async failed({ identity, address }: Attempt): Promise<number> {
     const client = clientKey(address);
     const [together, ofIdentity, ofAddress] = await Promise.all([
       this.#count(`both\0${identity}\0${client}`),
       this.#count(`identity\0${identity}`),
       this.#count(`address\0${client}`),
     ]);
-    const count = Math.max(together, ofIdentity - FREE.identity, ofAddress - FREE.address);
-    return { delayMs: this.#delay(count), isCrowded: ofAddress > FREE.address };
+    if (ofAddress > FREE.address) this.#crowded.set(client, true, this.#rules.forgetAfterMs);
+    return this.#delay(Math.max(together, ofIdentity - FREE.identity, ofAddress - FREE.address));
   }
 
   /**

@@ -79,6 +79,7 @@ function addDev(program: Command): void {
     .option("--gateways <n>", "gateways per site (with --nats)", count, 1)
     .option("--links", "delay proxies between sites, for the `link` commands")
     .option("--rtt <pairs>", "round trips in milliseconds, e.g. eu-us=80,eu-ap=160 (implies --links)")
+    .option("--redis <url>", "share limits and logins by this Redis, e.g. redis://127.0.0.1:6379")
     .option("--otlp <url>", "export traces to this OTLP/HTTP endpoint, e.g. http://127.0.0.1:4318")
     .option("--config <file>", "YAML laid over each process's configuration")
     .action(async (options) => (await import("./commands/dev.ts")).runDev(options));

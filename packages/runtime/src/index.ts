@@ -4,6 +4,7 @@ export { ConfigError, loadConfigFile, parseConfig } from "./config.ts";
 export { createLogger, type LoggerOptions } from "./create-logger.ts";
 export { createHealth, type Health, type HealthCheck, type HealthOptions, type HealthReport } from "./health.ts";
 export type { IdentifyPeer, PeerIdentity, TlsMaterial, TlsSource } from "./identity.ts";
+export { lazyInstruments } from "./instruments.ts";
 export { explainListenError } from "./listen-error.ts";
 export type { LogFields, Logger, LogLevel } from "./logger.ts";
 export { createManualTime, type ManualTime } from "./manual-time.ts";

@@ -9,12 +9,14 @@ import type { ResourceHandlers } from "../handler.ts";
 import { parseQuery } from "../query.ts";
 import { Refusal, unavailable } from "../refusal.ts";
 import { readBody } from "../request-body.ts";
+import type { RequestLimits } from "../request-limits.ts";
 
 interface TokenParts {
   readonly topology: Topology;
   readonly peers: Peers;
   readonly monitor: SiteMonitor;
   readonly clients: ClientOrigin;
+  readonly requestLimits: RequestLimits;
   /** How long to look for a live auth, in milliseconds. */
   readonly tokenWaitMs: number;
   readonly clock: Clock;
@@ -42,8 +44,12 @@ const PAUSE_MS = 100;
  */
 export function tokenRoute(parts: TokenParts): ResourceHandlers {
   return {
-    GET: (exchange) => answer(exchange, questionOfQuery(exchange), parts),
+    GET: async (exchange) => {
+      await parts.requestLimits.ofToken(exchange);
+      await answer(exchange, questionOfQuery(exchange), parts);
+    },
     POST: async (exchange) => {
+      await parts.requestLimits.ofToken(exchange);
       const form = parseForm(await readBody(exchange, MAX_FORM), exchange.header("content-type"));
       await answer(exchange, questionOfForm(form), parts);
     },

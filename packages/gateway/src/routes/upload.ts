@@ -11,6 +11,7 @@ import { parseQuery } from "../query.ts";
 import { Refusal } from "../refusal.ts";
 import type { Match } from "../router.ts";
 import type { SiteProxy } from "../site-proxy.ts";
+import type { UploadLimit } from "../upload-limit.ts";
 
 interface UploadParts {
   readonly access: Access;
@@ -19,6 +20,7 @@ interface UploadParts {
   readonly uploads: MirroredUploads;
   readonly push: BlobPush;
   readonly proxy: SiteProxy;
+  readonly uploadLimit: UploadLimit;
   readonly uploadKey: Uint8Array;
 }
 
@@ -46,7 +48,11 @@ export function uploadRoutes(parts: UploadParts): ResourceHandlers {
         throw unknownUpload();
       await handle(exchange, { ...session, token: match.reference, principal }, parts);
     };
-  return { GET: here(status), PATCH: here(patch), PUT: here(put), DELETE: here(cancel) };
+  const counted =
+    (handle: typeof patch): typeof patch =>
+    (exchange, session) =>
+      parts.uploadLimit.during({ ...session, exchange }, () => handle(exchange, session, parts));
+  return { GET: here(status), PATCH: here(counted(patch)), PUT: here(counted(put)), DELETE: here(cancel) };
 }
 
 interface OpenSession extends UploadSession {
@@ -67,12 +73,14 @@ async function put(exchange: Exchange, session: OpenSession, parts: UploadParts)
   const digest = requiredDigest(parseQuery(exchange.query).get("digest"));
   if (exchange.hasBody && exchange.bodyLength !== 0) await appendLast(exchange, session, parts);
   const pushed = await parts.push.finish(session.repository, session, digest, session.principal);
+  parts.uploadLimit.done({ ...session, exchange });
   answerPushed(exchange, session.repository, pushed, parts.answers);
 }
 
 async function cancel(exchange: Exchange, session: OpenSession, parts: UploadParts): Promise<void> {
   await offsetOf(session, parts);
   await parts.uploads.cancel(session);
+  parts.uploadLimit.done({ ...session, exchange });
   exchange.send(204, parts.answers.fixed);
 }
 

@@ -9,18 +9,20 @@ import {
   tryParseRepository,
 } from "@meridian/oci";
 import type { Principal } from "@meridian/policy";
+import type { Random } from "@meridian/runtime";
 import { sealUploadSession } from "@meridian/transfer";
 import { type Access, repositoryNeed } from "../access.ts";
 import type { AnswerHeaders } from "../answer.ts";
-import { answerPushed, type BlobPush } from "../blob-push.ts";
+import { answerPushed, type BlobPush, type PushedBlob } from "../blob-push.ts";
 import type { BlobSources } from "../blob-sources.ts";
-import type { CopyKeeper } from "../copy-keeper.ts";
+import { type CopyKeeper, newUploadId } from "../copy-keeper.ts";
 import type { Exchange } from "../exchange.ts";
 import type { Handler } from "../handler.ts";
 import type { MirroredUploads } from "../mirrored-upload.ts";
 import { parseQuery } from "../query.ts";
 import { Refusal } from "../refusal.ts";
 import { step } from "../tracing.ts";
+import type { UploadLimit } from "../upload-limit.ts";
 import { sendProgress } from "./upload.ts";
 
 interface UploadsParts {
@@ -32,6 +34,8 @@ interface UploadsParts {
   readonly keeper: CopyKeeper;
   readonly uploads: MirroredUploads;
   readonly push: BlobPush;
+  readonly uploadLimit: UploadLimit;
+  readonly random: Random;
   readonly uploadKey: Uint8Array;
   readonly chunkMinBytes: number;
 }
@@ -54,7 +58,7 @@ export function startUpload(parts: UploadsParts): Handler {
     if (mounted !== undefined && (await tryMount(exchange, name, mounted, source, principal, parts))) return;
     const digest = query.get("digest");
     if (digest !== null) await pushWhole(exchange, name, requireDigest(digest), principal, parts);
-    else await begin(exchange, name, algorithmOf(query.get("digest-algorithm"), mounted), parts);
+    else await begin(exchange, name, algorithmOf(query.get("digest-algorithm"), mounted), principal, parts);
   };
 }
 
@@ -114,16 +118,22 @@ async function pushWhole(
   principal: Principal,
   parts: UploadsParts,
 ): Promise<void> {
-  const upload = await parts.keeper.begin({ digest, algorithm: digestAlgorithm(digest) });
-  try {
-    // Not tied to the client's going away: a body that breaks off ends it.
-    if (exchange.hasBody) await parts.uploads.append(upload, exchange.body(), { offset: 0, final: true });
-    answerPushed(exchange, name, await parts.push.finish(name, upload, digest, principal), parts.answers);
-  } catch (error) {
-    // Nobody knows this upload's name: it cannot be resumed.
-    await parts.uploads.cancel(upload).catch(() => undefined);
-    throw error;
-  }
+  const { keeper, uploads, push, uploadLimit } = parts;
+  const counted = { exchange, principal, id: newUploadId(parts.random) };
+  const store = async (): Promise<PushedBlob> => {
+    const upload = await keeper.begin({ id: counted.id, digest, algorithm: digestAlgorithm(digest) });
+    try {
+      // Not tied to the client's going away: a body that breaks off ends it.
+      if (exchange.hasBody) await uploads.append(upload, exchange.body(), { offset: 0, final: true });
+      return await push.finish(name, upload, digest, principal);
+    } catch (error) {
+      // Nobody knows this upload's name: it cannot be resumed.
+      await uploads.cancel(upload).catch(() => undefined);
+      throw error;
+    }
+  };
+  const pushed = await uploadLimit.during(counted, store).finally(() => uploadLimit.done(counted));
+  answerPushed(exchange, name, pushed, parts.answers);
 }
 
 function algorithmOf(asked: string | null, mounted: Digest | undefined): DigestAlgorithm | undefined {
@@ -136,10 +146,18 @@ async function begin(
   exchange: Exchange,
   name: string,
   algorithm: DigestAlgorithm | undefined,
+  principal: Principal,
   parts: UploadsParts,
 ): Promise<void> {
-  const upload = await parts.keeper.begin({ algorithm });
-  const token = sealUploadSession(parts.uploadKey, { site: parts.topology.site, ...upload, repository: name });
-  const hint = parts.chunkMinBytes === 0 ? [] : ["OCI-Chunk-Min-Length", String(parts.chunkMinBytes)];
-  sendProgress(exchange, 202, { name, token, id: upload.id, offset: 0 }, parts.answers, hint);
+  const { keeper, uploadLimit, uploadKey, topology, answers, chunkMinBytes } = parts;
+  const counted = { exchange, principal, id: newUploadId(parts.random) };
+  try {
+    const upload = await uploadLimit.during(counted, () => keeper.begin({ id: counted.id, algorithm }));
+    const token = sealUploadSession(uploadKey, { site: topology.site, ...upload, repository: name });
+    const hint = chunkMinBytes === 0 ? [] : ["OCI-Chunk-Min-Length", String(chunkMinBytes)];
+    sendProgress(exchange, 202, { name, token, id: upload.id, offset: 0 }, answers, hint);
+  } catch (error) {
+    uploadLimit.done(counted);
+    throw error;
+  }
 }

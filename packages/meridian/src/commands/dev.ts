@@ -26,6 +26,7 @@ interface DevFlags extends CommonOptions {
   readonly gateways: number;
   readonly links?: boolean;
   readonly rtt?: string;
+  readonly redis?: string;
   readonly otlp?: string;
   readonly config?: string;
 }
@@ -35,6 +36,7 @@ const DEFAULT_SITES = ["eu", "us", "ap", "sa", "af", "au", "ca", "in", "jp", "uk
 
 export async function runDev(flags: DevFlags): Promise<void> {
   const options = devOptions(flags);
+  await checkRedis(options.redisUrl);
   const log = createLogger({ level: flags.logLevel, format: "text", fields: {} });
   const stop = new AbortController();
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => stop.abort(new Error(signal)));
@@ -122,6 +124,14 @@ function aborted(signal: AbortSignal): Promise<void> {
   });
 }
 
+/** The supervisor needs no more of limits than this, and only when asked. The URL is not repeated: it may hold a password. */
+async function checkRedis(url: string | undefined): Promise<void> {
+  if (url === undefined) return;
+  const { redisConfigSchema } = await import("@meridian/limits");
+  const { error } = redisConfigSchema.safeParse({ url });
+  if (error) throw usageError(error.issues.map(({ message }) => `--redis: the URL ${message}`).join("\n"));
+}
+
 /** Checks the flags against each other. @throws CommandError (exit code 2) with one line per problem. */
 export function devOptions(flags: DevFlags): DevOptions {
   const problems: string[] = [];
@@ -147,6 +157,7 @@ export function devOptions(flags: DevFlags): DevOptions {
     gateways: flags.gateways,
     links: flags.links === true || flags.rtt !== undefined,
     rttMs,
+    ...(flags.redis === undefined ? {} : { redisUrl: flags.redis }),
     ...(flags.otlp === undefined ? {} : { otlpUrl: flags.otlp }),
     ...(overlay === undefined ? {} : { overlay }),
     logLevel: flags.logLevel,

@@ -14,7 +14,15 @@ import { type Foundation, openFoundation } from "./foundation.ts";
 import { processIdentity } from "./identity.ts";
 import type { LoadedSite } from "./load-site.ts";
 import { openLog } from "./open-log.ts";
-import { openAuth, openBlobNode, openCatalogOf, openGateway, openPolicyOf, openReplicator } from "./open-roles.ts";
+import {
+  openAuth,
+  openBlobNode,
+  openCatalogOf,
+  openGateway,
+  openLimits,
+  openPolicyOf,
+  openReplicator,
+} from "./open-roles.ts";
 
 const HEALTH_TIMEOUT_MS = 2_000;
 /** Peers ask several times a second; the checks touch the disk. */
@@ -99,12 +107,14 @@ async function openLogRoles(
   checks.push({ name: "log", check: (signal) => logs.probe(signal) });
   const policy =
     roles.has(Role.gateway) || roles.has(Role.auth) ? stack.use(await openPolicyOf(base, logs)) : undefined;
-  if (policy !== undefined && roles.has(Role.auth)) await openAuth(base, policy, stack);
+  const limits = policy === undefined ? undefined : await openLimits(base, stack);
+  if (policy !== undefined && limits !== undefined && roles.has(Role.auth))
+    await openAuth(base, { policy, limits }, stack);
   if (!roles.has(Role.gateway) && !roles.has(Role.replicator)) return;
   const catalog = await openCatalogOf(base, logs, stack);
   stack.use(inputs.announcer.announceTo(catalog));
   if (roles.has(Role.replicator)) await openReplicator(base, logs, catalog, stack);
-  if (policy !== undefined && roles.has(Role.gateway)) {
-    await openGateway(base, { catalog, policy, health: inputs.health }, stack);
+  if (policy !== undefined && limits !== undefined && roles.has(Role.gateway)) {
+    await openGateway(base, { catalog, policy, limits, health: inputs.health }, stack);
   }
 }

@@ -5,6 +5,7 @@ import { type Peers, Role } from "@meridian/cluster";
 import type { EventLogs } from "@meridian/eventlog";
 import { startGateway } from "@meridian/gateway";
 import { openLmdbStore } from "@meridian/keyvalue";
+import { deriveKey, type LimitStore, openLimitStore } from "@meridian/limits";
 import { fileTlsSource } from "@meridian/pki";
 import { createTokenVerifier, openPolicy, type Policy, type PolicyLogClient } from "@meridian/policy";
 import { startReplicator } from "@meridian/replicator";
@@ -79,13 +80,27 @@ function policyHome(peers: Peers): PolicyLogClient | undefined {
   return home === undefined ? undefined : peers.client(policyV1.PolicyLogService, home);
 }
 
-export async function openAuth(base: Foundation, policy: Policy, stack: AsyncDisposableStack): Promise<void> {
+/** What the roles of this process keep limits and logins in: with Redis the site's, else the process's. */
+export async function openLimits(base: Foundation, stack: AsyncDisposableStack): Promise<LimitStore> {
+  const { clock, log } = base;
+  const { config, secrets } = base.loaded;
+  const { cluster, site } = config.topology;
+  const redis = config.redis === undefined ? undefined : { ...config.redis, password: secrets.redisPassword };
+  return stack.use(await openLimitStore({ redis, cluster, site, siteSecret: secrets.uploadKey, clock, timers, log }));
+}
+
+export async function openAuth(
+  base: Foundation,
+  { policy, limits }: { readonly policy: Policy; readonly limits: LimitStore },
+  stack: AsyncDisposableStack,
+): Promise<void> {
   const { clock, log, rpc } = base;
-  const { config } = base.loaded;
+  const { config, secrets } = base.loaded;
+  const credentialKey = deriveKey(secrets.uploadKey, "limits: checked credentials");
   const auth = stack.use(
     await startAuth(
       { ...config.auth, cluster: config.topology.cluster, dataDir: config.dataDir },
-      { policy, rpc, clock, timers, random, log },
+      { policy, rpc, limits, credentialKey, clock, timers, random, log },
     ),
   );
   base.checks.push(...auth.checks);
@@ -157,6 +172,7 @@ export async function openGateway(
   inputs: {
     readonly catalog: Catalog;
     readonly policy: Policy;
+    readonly limits: LimitStore;
     readonly health: Parameters<typeof startGateway>[1]["health"];
   },
   stack: AsyncDisposableStack,
@@ -173,7 +189,12 @@ export async function openGateway(
       : stack.use(fileTlsSource({ ...config.tls, ca: loaded.config.tls.ca, timers, log }));
   const gateway = stack.use(
     await startGateway(
-      { ...config, anonymous: loaded.config.anonymous, sparse: loaded.config.sparse },
+      {
+        ...config,
+        anonymous: loaded.config.anonymous,
+        sparse: loaded.config.sparse,
+        limits: loaded.config.limits,
+      },
       {
         topology: base.identity.topology,
         peers,
@@ -184,6 +205,7 @@ export async function openGateway(
         bytesOf: (node) => nodes.bytesOf(node),
         rpc,
         uploadKey: loaded.secrets.uploadKey,
+        limits: inputs.limits,
         ...(tls === undefined ? {} : { tls }),
         clock,
         timers,

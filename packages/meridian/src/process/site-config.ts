@@ -2,6 +2,7 @@ import { authConfigSchema } from "@meridian/auth";
 import { blobNodeConfigSchema } from "@meridian/blob-node";
 import { topologySchema } from "@meridian/cluster";
 import { gatewayConfigSchema } from "@meridian/gateway";
+import { limitsConfigSchema, redisConfigSchema } from "@meridian/limits";
 import { replicatorConfigSchema } from "@meridian/replicator";
 import { z } from "zod";
 
@@ -58,8 +59,12 @@ export const siteConfigSchema = z
      * false: 400 MANIFEST_BLOB_UNKNOWN. The same in every process of every site.
      */
     sparse: z.boolean().default(false),
+    /** The Redis that this site's processes share their limits by. Absent: each keeps them alone. */
+    redis: redisConfigSchema.optional(),
+    /** How much one client may do. The same in every process of a site. */
+    limits: limitsConfigSchema.prefault({}),
     /** Required with the gateway role. */
-    gateway: gatewayConfigSchema.omit({ anonymous: true, sparse: true }).optional(),
+    gateway: gatewayConfigSchema.omit({ anonymous: true, sparse: true, limits: true }).optional(),
     blobNode: blobNodeConfigSchema.omit({ bytes: true }).prefault({}),
     replicator: replicatorConfigSchema.prefault({}),
     auth: authConfigSchema.omit({ cluster: true, dataDir: true }).prefault({}),
@@ -102,5 +107,6 @@ export const secretsSchema = z.strictObject({
     .transform((text) => new Uint8Array(Buffer.from(text, "base64")))
     .refine((key) => key.byteLength >= 32, "must be at least 32 bytes: openssl rand -base64 32"),
   natsPassword: z.string().optional(),
+  redisPassword: z.string().optional(),
 });
 export type SiteSecrets = z.infer<typeof secretsSchema>;
