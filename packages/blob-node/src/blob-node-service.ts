@@ -3,7 +3,9 @@ import type { ServiceImpl } from "@meridian/rpc";
 import type { BlobStore } from "@meridian/storage";
 import { blobV1 } from "@meridian/wire";
 import type { FetchTable } from "./fetch-table.ts";
+import type { LostBlobs } from "./lost-blobs.ts";
 import type { NodeStateFile } from "./node-state.ts";
+import type { Scrubber } from "./scrubber.ts";
 import type { Uploads } from "./uploads.ts";
 import { whenAborted } from "./when-aborted.ts";
 
@@ -15,14 +17,22 @@ export interface BlobNodeServiceOptions {
   readonly fetches: FetchTable;
   readonly uploads: Uploads;
   readonly state: NodeStateFile;
+  readonly lost: LostBlobs;
+  /** Absent where the store looks after its copies itself. */
+  readonly scrubber?: Scrubber;
+  readonly scrubBytesPerSecond: number;
+  /** Another text after each start. */
+  readonly incarnation: string;
 }
 
+const MAX_IN_A_MESSAGE = 1_000;
+
 /** Methods that any member may call; all others are for the node's own site. */
-export const METHODS_FOR_ALL: ReadonlySet<string> = new Set(["stat", "fetch", "status"]);
+export const METHODS_FOR_ALL: ReadonlySet<string> = new Set(["stat", "fetch", "status", "scrubStatus"]);
 
 /** Control of this node, for gRPC and for callers inside the process. */
 export function createBlobNodeService(options: BlobNodeServiceOptions): ServiceImpl<typeof blobV1.BlobNodeService> {
-  const { store, uploads, state } = options;
+  const { store, uploads, state, lost } = options;
   return {
     async stat({ digest }) {
       const info = await store.stat(parseDigest(digest));
@@ -30,8 +40,10 @@ export function createBlobNodeService(options: BlobNodeServiceOptions): ServiceI
     },
     fetch: (request, { signal }) => fetchBlob(options, request, signal),
     status: () => nodeStatus(options),
-    async delete({ digest }) {
-      return { deleted: await store.delete(parseDigest(digest)) };
+    async delete({ digest: text }) {
+      const digest = parseDigest(text);
+      lost.forget(digest);
+      return { deleted: await store.delete(digest) };
     },
     async beginUpload({ uploadId, algorithm }) {
       state.requireTaking();
@@ -52,6 +64,25 @@ export function createBlobNodeService(options: BlobNodeServiceOptions): ServiceI
     async cancelUpload({ uploadId }) {
       await uploads.cancel(uploadId);
       return {};
+    },
+    lostBlobs: async () => ({ digests: lost.list(MAX_IN_A_MESSAGE), incarnation: options.incarnation }),
+    async expect({ blobs }) {
+      if (blobs.length > MAX_IN_A_MESSAGE) throw new ContentError("invalid", `more than ${MAX_IN_A_MESSAGE} blobs`);
+      const expected = blobs.map(({ digest, size }) => ({
+        digest: parseDigest(digest),
+        ...(size > 0n && { size: Number(size) }),
+      }));
+      return { lost: await lost.expect(expected) };
+    },
+    scrubStatus: () => scrubStatus(options),
+    async controlScrub({ action }) {
+      const { scrubber } = options;
+      if (scrubber === undefined)
+        throw new ContentError("precondition", "this node's store looks after its copies itself");
+      if (action === blobV1.ScrubAction.START) await scrubber.start();
+      else if (action === blobV1.ScrubAction.PAUSE) await scrubber.pause();
+      else throw new ContentError("invalid", "unknown scrub action");
+      return { status: await scrubStatus(options) };
     },
   };
 }
@@ -88,6 +119,38 @@ async function nodeStatus({ self, store, fetches }: BlobNodeServiceOptions) {
   }));
   return { node: self, blobs: BigInt(blobs), bytes: BigInt(bytes), freeBytes: free, transfers };
 }
+
+async function scrubStatus({ self, store, scrubber, lost, scrubBytesPerSecond }: BlobNodeServiceOptions) {
+  const { blobs, bytes } = await store.usage();
+  let quarantined = 0n;
+  for await (const _copy of store.checks?.quarantined() ?? []) quarantined += 1n;
+  const now = {
+    node: self,
+    blobsTotal: BigInt(blobs),
+    bytesTotal: BigInt(bytes),
+    lost: BigInt(lost.size),
+    quarantined,
+  };
+  if (scrubber === undefined) return { ...now, state: blobV1.ScrubState.UNSUPPORTED };
+  const { progress } = scrubber;
+  return {
+    ...now,
+    state: SCRUB_STATES[progress.state],
+    blobsChecked: BigInt(progress.blobs),
+    bytesChecked: BigInt(progress.bytes),
+    damaged: BigInt(progress.damaged),
+    startedMs: BigInt(Math.round(progress.startedAt)),
+    finishedMs: BigInt(Math.round(progress.finishedAt)),
+    nextMs: BigInt(Math.round(progress.nextAt ?? 0)),
+    bytesPerSecond: BigInt(scrubBytesPerSecond),
+  };
+}
+
+const SCRUB_STATES = {
+  idle: blobV1.ScrubState.IDLE,
+  running: blobV1.ScrubState.RUNNING,
+  paused: blobV1.ScrubState.PAUSED,
+} as const;
 
 function parseAlgorithm(text: string): DigestAlgorithm {
   if (text === "" || text === "sha256") return "sha256";

@@ -4,7 +4,10 @@ import type { NodeBytes, ReadOptions, ServedBlob } from "@meridian/transfer";
 import { ArrivingBlob } from "./arriving-blob.ts";
 import type { DirectReads } from "./direct-read.ts";
 import type { FetchTable } from "./fetch-table.ts";
+import type { LostBlobs } from "./lost-blobs.ts";
 import type { NodeStateFile } from "./node-state.ts";
+import type { ReadLoad } from "./read-load.ts";
+import { StoredBlob } from "./stored-blob.ts";
 import type { Uploads } from "./uploads.ts";
 
 /** What {@link createLocalBytes} needs. */
@@ -16,28 +19,50 @@ export interface LocalBytesOptions {
   readonly direct: DirectReads;
   readonly uploads: Uploads;
   readonly state: NodeStateFile;
+  readonly lost: LostBlobs;
+  readonly load: ReadLoad;
 }
 
 /** The bytes of this node, called from inside its process or by its byte listener. */
 export function createLocalBytes(options: LocalBytesOptions): NodeBytes {
-  const { self, store, uploads, state } = options;
+  const { self, store, uploads, state, load } = options;
   return {
     cached: (digest) => store.cached?.(digest),
     async open(digest, readOptions) {
-      const stored = await store.open(digest);
-      if (stored !== undefined) return new StoredBlob(self, stored);
       const holders = readOptions.holders.filter((node) => node !== self);
       // A node that is being drained gets nothing: who asks goes to the holders itself.
-      if (holders.length === 0 || state.standing.draining) return undefined;
-      return openFromHolders(options, digest, { ...readOptions, holders });
+      const others = holders.length === 0 || state.standing.draining ? undefined : { ...readOptions, holders };
+      const stored = await openStored(options, digest, readOptions.size).catch((error: unknown) => {
+        // The copy cannot be read; others may have one that can.
+        if (others === undefined || !isContentError(error, "unavailable")) throw error;
+        return undefined;
+      });
+      if (stored === undefined) return others && openFromHolders(options, digest, others);
+      const elsewhere =
+        others &&
+        ((span: ByteSpan, signal: AbortSignal | undefined) =>
+          openFromHolders(options, digest, { ...others, span, signal }));
+      return new StoredBlob(stored, { self, load, elsewhere });
     },
     append: (uploadId, body, appendOptions) => uploads.append(uploadId, body, appendOptions),
   };
 }
 
+/** The copy here; one of another size than is known is looked at first. */
+async function openStored(
+  { store, lost }: LocalBytesOptions,
+  digest: Digest,
+  size: number | undefined,
+): Promise<OpenBlob | undefined> {
+  const stored = await store.open(digest);
+  if (stored === undefined || size === undefined || size === stored.size) return stored;
+  await stored[Symbol.asyncDispose]();
+  return (await lost.isRight({ digest, size })) ? store.open(digest) : undefined;
+}
+
 /** Joins or starts the one fetch of the blob; only the size is asked for when nothing is to be read. */
 async function openFromHolders(
-  { self, store, fetches, direct }: LocalBytesOptions,
+  { self, store, fetches, direct, load }: LocalBytesOptions,
   digest: Digest,
   { holders, size, span, signal }: ReadOptions,
 ): Promise<ServedBlob | undefined> {
@@ -49,35 +74,12 @@ async function openFromHolders(
     const { fetch } = fetches.join(digest, { holders, size, class: "pull" });
     const arriving = await fetch.opened(signal);
     const stored = fetch.view.state === "stored" ? await store.open(digest) : undefined;
-    if (stored !== undefined) return new StoredBlob(self, stored);
+    if (stored !== undefined) return new StoredBlob(stored, { self, load });
     return new ArrivingBlob(fetch, arriving, holders, { store, direct });
   } catch (error) {
     if (isContentError(error, "not-found")) return undefined;
     if (!isContentError(error, "no-space")) throw error;
     return new DirectBlob(digest, await direct.locate(digest, holders, signal), holders, direct);
-  }
-}
-
-class StoredBlob implements ServedBlob {
-  readonly servedBy: string;
-  readonly route = "local";
-  readonly size: number;
-  readonly bytes?: Uint8Array;
-  readonly #blob: OpenBlob;
-
-  constructor(self: string, blob: OpenBlob) {
-    this.servedBy = self;
-    this.size = blob.size;
-    this.bytes = blob.bytes;
-    this.#blob = blob;
-  }
-
-  read(span: ByteSpan, sink: ByteSink, options?: { signal?: AbortSignal }): Promise<void> {
-    return this.#blob.read(span, sink, options);
-  }
-
-  [Symbol.asyncDispose](): PromiseLike<void> {
-    return this.#blob[Symbol.asyncDispose]();
   }
 }
 

@@ -1,3 +1,4 @@
+import { randomUUID } from "node:crypto";
 import { bytesUrlOf, nodeName, type SiteMonitor, type Topology } from "@meridian/cluster";
 import type { Digest } from "@meridian/oci";
 import type { RpcServer } from "@meridian/rpc";
@@ -21,9 +22,12 @@ import { DirectReads } from "./direct-read.ts";
 import { FetchTable } from "./fetch-table.ts";
 import { Holders } from "./holders.ts";
 import { createLocalBytes } from "./local-bytes.ts";
+import { lookAfterCopies } from "./look-after-copies.ts";
+import { LostBlobs } from "./lost-blobs.ts";
 import { createNodeService } from "./node-service.ts";
 import { NodeStateFile } from "./node-state.ts";
 import { Quarantine } from "./quarantine.ts";
+import { ReadLoad } from "./read-load.ts";
 import { createStorageCheck } from "./storage-check.ts";
 import { createBlobNodeEvents } from "./telemetry.ts";
 import { Uploads } from "./uploads.ts";
@@ -50,6 +54,8 @@ export interface BlobNodeDeps {
   readonly timers?: Timers;
   /** A blob has become present here: verified, fsynced. Not called again for one that was present. */
   readonly onStored?: (digest: Digest, size: number, cause: "upload" | "fetch") => void;
+  /** Where the scrub keeps its position over restarts; absent: it begins anew at each start. */
+  readonly scrubFile?: string;
 }
 
 /** A running blob node. Disposing stops the listener and the fetches; partials and uploads stay for the next start. */
@@ -70,7 +76,9 @@ export async function startBlobNode(config: BlobNodeConfig, deps: BlobNodeDeps):
   const self = nodeName(topology);
   const log = deps.log.child({ component: "blob-node" });
   const events = createBlobNodeEvents(log);
+  const lost = new LostBlobs({ store, events });
   const announce = (cause: "upload" | "fetch") => (digest: Digest, size: number) => {
+    lost.found(digest);
     try {
       deps.onStored?.(digest, size, cause);
     } catch (error) {
@@ -80,6 +88,7 @@ export async function startBlobNode(config: BlobNodeConfig, deps: BlobNodeDeps):
   };
   await using stack = new AsyncDisposableStack();
   const state = await NodeStateFile.open(deps.stateFile);
+  stack.use(lost);
   const nodes =
     deps.nodes ??
     stack.use(createNodeDirectory({ urlOf: (node) => bytesUrlOf(topology, node), tls, identify, log, timers }));
@@ -95,9 +104,17 @@ export async function startBlobNode(config: BlobNodeConfig, deps: BlobNodeDeps):
     }),
   );
   const direct = new DirectReads({ holders, events, clock, timers });
-  const bytes = createLocalBytes({ self, store, fetches, direct, uploads, state });
+  const load = new ReadLoad();
+  const bytes = createLocalBytes({ self, store, fetches, direct, uploads, state, lost, load });
   stack.use(nodes.attach(self, bytes));
-  deps.rpc?.register(blobV1.BlobNodeService, createBlobNodeService({ self, store, fetches, uploads, state }), {
+  const care = { config, lost, load, events, clock, timers, log };
+  const scrubber = stack.use(await lookAfterCopies(store, { ...care, file: deps.scrubFile }));
+  const control = createBlobNodeService({
+    ...{ self, store, fetches, uploads, state, lost, scrubber: scrubber.scrubber },
+    scrubBytesPerSecond: config.scrub.bytesPerSecond,
+    incarnation: randomUUID(),
+  });
+  deps.rpc?.register(blobV1.BlobNodeService, control, {
     allow: (peer, method) => METHODS_FOR_ALL.has(method) || peer.site === topology.site,
   });
   deps.rpc?.register(nodeV1.NodeService, createNodeService({ self, store, state, events }), {

@@ -16,6 +16,16 @@ const instruments = lazyInstruments("@meridian/blob-node", (meter) => ({
   quarantined: meter.createCounter("meridian.blob.replicas_quarantined", {
     description: "Replicas that sent wrong bytes.",
   }),
+  damaged: meter.createCounter("meridian.blob.copies_damaged", {
+    description: "Stored copies that were found missing, unreadable or wrong, by what was wrong.",
+  }),
+  replacedCopies: meter.createCounter("meridian.blob.copies_replaced", {
+    description: "Damaged copies that were replaced by right ones.",
+  }),
+  scrubbedBytes: meter.createCounter("meridian.blob.scrubbed", {
+    unit: "By",
+    description: "Bytes hashed in scrub passes that came to their end.",
+  }),
   uploads: meter.createCounter("meridian.blob.uploads", { description: "Uploads committed, by outcome." }),
 }));
 
@@ -30,6 +40,12 @@ export interface BlobNodeEvents {
   uploadCommitted(digest: Digest, size: number): void;
   uploadRefused(digest: Digest, error: unknown): void;
   standingChanged(draining: boolean): void;
+  /** A stored copy was moved aside. */
+  copyDamaged(digest: Digest, problem: string): void;
+  /** Records say that it is here, and it is not. */
+  copyMissing(digest: Digest): void;
+  copyReplaced(digest: Digest): void;
+  scrubbed(pass: { readonly blobs: number; readonly bytes: number; readonly damaged: number }): void;
 }
 
 /** Events are written to this logger and to the process's meter provider. */
@@ -71,6 +87,22 @@ export function createBlobNodeEvents(log: Logger): BlobNodeEvents {
     uploadRefused(digest, error) {
       uploads.add(1, { outcome: "refused" });
       log.info("upload refused", { digest, error });
+    },
+    copyDamaged(digest, problem) {
+      instruments().damaged.add(1, { problem });
+      log.error("a stored copy is damaged and is in quarantine now", { digest, problem });
+    },
+    copyMissing(digest) {
+      instruments().damaged.add(1, { problem: "missing" });
+      log.error("a stored copy is missing", { digest });
+    },
+    copyReplaced(digest) {
+      instruments().replacedCopies.add(1);
+      log.info("a damaged copy was replaced by a right one", { digest });
+    },
+    scrubbed({ blobs, bytes, damaged: found }) {
+      instruments().scrubbedBytes.add(bytes);
+      log.info("scrub pass finished", { blobs, bytes, damaged: found });
     },
   };
 }

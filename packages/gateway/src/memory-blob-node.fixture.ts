@@ -2,7 +2,7 @@ import { ContentError, type Digest, parseDigest } from "@meridian/oci";
 import type { ServiceImpl } from "@meridian/rpc";
 import { type BlobStore, type ByteSink, createMemoryBlobStore, type Upload } from "@meridian/storage";
 import type { NodeBytes, ServedBlob } from "@meridian/transfer";
-import type { blobV1, nodeV1 } from "@meridian/wire";
+import { blobV1, type nodeV1 } from "@meridian/wire";
 
 /** A blob node over the memory store, in this process: for the gateway's own tests. */
 export interface MemoryBlobNode {
@@ -33,6 +33,7 @@ export function createMemoryBlobNode(
   others: (node: string) => MemoryBlobNode | undefined,
 ): MemoryBlobNode {
   const store = createMemoryBlobStore();
+  let scrub: blobV1.ScrubState = blobV1.ScrubState.IDLE;
   const uploads = new Map<string, Upload>();
   const node: MemoryBlobNode = {
     name,
@@ -146,6 +147,14 @@ export function createMemoryBlobNode(
         await (await upload(uploadId)).cancel();
         uploads.delete(uploadId);
         return {};
+      },
+      lostBlobs: async () => ({}),
+      expect: async () => ({}),
+      scrubStatus: async () => ({ node: name, state: scrub }),
+      async controlScrub({ action }) {
+        alive();
+        scrub = action === blobV1.ScrubAction.PAUSE ? blobV1.ScrubState.PAUSED : blobV1.ScrubState.RUNNING;
+        return { status: { node: name, state: scrub } };
       },
     };
   }

@@ -9,6 +9,7 @@ import { BlobFetcher, type RunningFetch } from "./blob-fetcher.ts";
 import { BlobTracker } from "./blob-tracker.ts";
 import type { ReplicatorConfig } from "./config.ts";
 import { type Copies, startCopies } from "./copies.ts";
+import { CopyRepair } from "./copy-repair.ts";
 import { PresencePublisher } from "./presence-publisher.ts";
 import { RecordLinks, type StreamFinder } from "./record-links.ts";
 import { ReferenceReader } from "./reference-reader.ts";
@@ -107,6 +108,9 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
   const tracker = starting.use(
     new BlobTracker({ site, catalog, wanted, references, changed, timers, log, rescanEveryMs }),
   );
+  const { repairEveryMs: everyMs, fetchTimeoutMs } = config;
+  const repair = { catalog, peers, monitor, publisher, everyMs, fetchTimeoutMs, clock, timers, log };
+  starting.use(new CopyRepair(repair));
   starting.use(
     monitor.subscribe(({ state }) => {
       if (state !== "live") return;

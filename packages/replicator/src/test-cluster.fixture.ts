@@ -95,6 +95,10 @@ export class TestSite implements AsyncDisposable {
   readonly fetches: Digest[] = [];
   /** What each fetch waits for. */
   gate: Promise<void> = Promise.resolve();
+  /** What this site's blob node says that it lost. */
+  readonly lost = new Set<Digest>();
+  /** Of its blob node. */
+  incarnation = "1";
   /** Makes every fetch fail. */
   broken = false;
   catalog!: OpenCatalog;
@@ -192,6 +196,17 @@ export class TestSite implements AsyncDisposable {
       commitUpload: refuse,
       put: refuse,
       cancelUpload: refuse,
+      scrubStatus: refuse,
+      controlScrub: refuse,
+      lostBlobs: async () => ({
+        digests: [...this.lost].filter((digest) => !this.blobs.has(digest)),
+        incarnation: this.incarnation,
+      }),
+      expect: async ({ blobs }: blobV1.ExpectRequest) => {
+        const missing = blobs.map(({ digest }) => parseDigest(digest)).filter((digest) => !this.blobs.has(digest));
+        for (const digest of missing) this.lost.add(digest);
+        return { lost: missing.length };
+      },
       status: async () => ({ node: this.node }),
       fetch: async (request: blobV1.FetchRequest) => {
         const digest = parseDigest(request.digest);

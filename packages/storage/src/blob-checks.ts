@@ -35,9 +35,9 @@ export interface BlobChecks {
   check(digest: Digest, options?: CheckOptions): Promise<CheckOutcome>;
   /**
    * Goes through all names without reading contents, and moves aside what is no readable file (a folder, a link that
-   * leads nowhere, a file that this process may not read); yields each.
+   * leads nowhere, a file that this process may not read); yields each. `pace` is awaited after each some hundred names.
    */
-  inspect(): AsyncIterable<Damage>;
+  inspect(options?: { pace?: () => Promise<void>; signal?: AbortSignal }): AsyncIterable<Damage>;
   /** What is in quarantine, in no order; several entries of one digest are possible. */
   quarantined(): AsyncIterable<QuarantinedCopy>;
   /** Calls `listener` for each copy that is moved aside, until disposed. */

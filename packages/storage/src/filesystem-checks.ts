@@ -36,6 +36,8 @@ const BROKEN: ReadonlyMap<string, string> = new Map([
   ["EISDIR", "it is no file"],
 ]);
 
+const NAMES_AT_ONCE = 256;
+
 /** Checks the files of a store and moves bad ones aside. */
 export class FilesystemChecks implements BlobChecks, CopyVerifier {
   readonly #parts: FilesystemChecksParts;
@@ -75,8 +77,11 @@ export class FilesystemChecks implements BlobChecks, CopyVerifier {
     return (await this.#hash(digest, file, options)) ? "right" : "damaged";
   }
 
-  async *inspect(): AsyncGenerator<Damage> {
+  async *inspect({ pace, signal }: { pace?: () => Promise<void>; signal?: AbortSignal } = {}): AsyncGenerator<Damage> {
+    let seen = 0;
     for await (const digest of this.#parts.names()) {
+      signal?.throwIfAborted();
+      if (++seen % NAMES_AT_ONCE === 0) await pace?.();
       try {
         const problem = await problemAt(this.#parts.layout.blob(digest));
         if (problem !== undefined && (await this.#moveAside(digest, problem))) yield { digest, problem };

@@ -34,6 +34,7 @@ export async function openBlobNode(
     await startBlobNode(
       { ...config.blobNode, bytes },
       {
+        scrubFile: base.identity.folder("scrub.json"),
         stateFile: base.identity.folder("node.json"),
         topology: base.identity.topology,
         store,

@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file meridian/blob/v1/blob.proto.
  */
 export const file_meridian_blob_v1_blob: GenFile = /*@__PURE__*/
-  fileDesc("ChttZXJpZGlhbi9ibG9iL3YxL2Jsb2IucHJvdG8SEG1lcmlkaWFuLmJsb2IudjEiHQoLU3RhdFJlcXVlc3QSDgoGZGlnZXN0GAEgASgJIi0KDFN0YXRSZXNwb25zZRIPCgdwcmVzZW50GAEgASgIEgwKBHNpemUYAiABKAQicAoMRmV0Y2hSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIMCgRzaXplGAIgASgEEg8KB2hvbGRlcnMYAyADKAkSMQoIcHJpb3JpdHkYBCABKA4yHy5tZXJpZGlhbi5ibG9iLnYxLkZldGNoUHJpb3JpdHkiNAoNRmV0Y2hSZXNwb25zZRIMCgRzaXplGAEgASgEEhUKDWZldGNoZWRfYnl0ZXMYAiABKAQiDwoNU3RhdHVzUmVxdWVzdCJ/Cg5TdGF0dXNSZXNwb25zZRIMCgRub2RlGAEgASgJEg0KBWJsb2JzGAIgASgEEg0KBWJ5dGVzGAMgASgEEhIKCmZyZWVfYnl0ZXMYBCABKAQSLQoJdHJhbnNmZXJzGAUgAygLMhoubWVyaWRpYW4uYmxvYi52MS5UcmFuc2ZlciJKCghUcmFuc2ZlchIOCgZkaWdlc3QYASABKAkSDAoEc2l6ZRgCIAEoBBIQCghyZWNlaXZlZBgDIAEoBBIOCgZob2xkZXIYBCABKAkiHwoNRGVsZXRlUmVxdWVzdBIOCgZkaWdlc3QYASABKAkiIQoORGVsZXRlUmVzcG9uc2USDwoHZGVsZXRlZBgBIAEoCCI6ChJCZWdpblVwbG9hZFJlcXVlc3QSEQoJdXBsb2FkX2lkGAEgASgJEhEKCWFsZ29yaXRobRgCIAEoCSIVChNCZWdpblVwbG9hZFJlc3BvbnNlIigKE1VwbG9hZFN0YXR1c1JlcXVlc3QSEQoJdXBsb2FkX2lkGAEgASgJIiYKFFVwbG9hZFN0YXR1c1Jlc3BvbnNlEg4KBm9mZnNldBgBIAEoBCI4ChNDb21taXRVcGxvYWRSZXF1ZXN0EhEKCXVwbG9hZF9pZBgBIAEoCRIOCgZkaWdlc3QYAiABKAkiJAoUQ29tbWl0VXBsb2FkUmVzcG9uc2USDAoEc2l6ZRgBIAEoBCItCgpQdXRSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIPCgdjb250ZW50GAIgASgMIg0KC1B1dFJlc3BvbnNlIigKE0NhbmNlbFVwbG9hZFJlcXVlc3QSEQoJdXBsb2FkX2lkGAEgASgJIhYKFENhbmNlbFVwbG9hZFJlc3BvbnNlKoQBCg1GZXRjaFByaW9yaXR5Eh4KGkZFVENIX1BSSU9SSVRZX1VOU1BFQ0lGSUVEEAASFwoTRkVUQ0hfUFJJT1JJVFlfUFVMTBABEhsKF0ZFVENIX1BSSU9SSVRZX01FVEFEQVRBEAISHQoZRkVUQ0hfUFJJT1JJVFlfQkFDS0dST1VORBADMvkFCg9CbG9iTm9kZVNlcnZpY2USRQoEU3RhdBIdLm1lcmlkaWFuLmJsb2IudjEuU3RhdFJlcXVlc3QaHi5tZXJpZGlhbi5ibG9iLnYxLlN0YXRSZXNwb25zZRJICgVGZXRjaBIeLm1lcmlkaWFuLmJsb2IudjEuRmV0Y2hSZXF1ZXN0Gh8ubWVyaWRpYW4uYmxvYi52MS5GZXRjaFJlc3BvbnNlEksKBlN0YXR1cxIfLm1lcmlkaWFuLmJsb2IudjEuU3RhdHVzUmVxdWVzdBogLm1lcmlkaWFuLmJsb2IudjEuU3RhdHVzUmVzcG9uc2USSwoGRGVsZXRlEh8ubWVyaWRpYW4uYmxvYi52MS5EZWxldGVSZXF1ZXN0GiAubWVyaWRpYW4uYmxvYi52MS5EZWxldGVSZXNwb25zZRJaCgtCZWdpblVwbG9hZBIkLm1lcmlkaWFuLmJsb2IudjEuQmVnaW5VcGxvYWRSZXF1ZXN0GiUubWVyaWRpYW4uYmxvYi52MS5CZWdpblVwbG9hZFJlc3BvbnNlEl0KDFVwbG9hZFN0YXR1cxIlLm1lcmlkaWFuLmJsb2IudjEuVXBsb2FkU3RhdHVzUmVxdWVzdBomLm1lcmlkaWFuLmJsb2IudjEuVXBsb2FkU3RhdHVzUmVzcG9uc2USXQoMQ29tbWl0VXBsb2FkEiUubWVyaWRpYW4uYmxvYi52MS5Db21taXRVcGxvYWRSZXF1ZXN0GiYubWVyaWRpYW4uYmxvYi52MS5Db21taXRVcGxvYWRSZXNwb25zZRJCCgNQdXQSHC5tZXJpZGlhbi5ibG9iLnYxLlB1dFJlcXVlc3QaHS5tZXJpZGlhbi5ibG9iLnYxLlB1dFJlc3BvbnNlEl0KDENhbmNlbFVwbG9hZBIlLm1lcmlkaWFuLmJsb2IudjEuQ2FuY2VsVXBsb2FkUmVxdWVzdBomLm1lcmlkaWFuLmJsb2IudjEuQ2FuY2VsVXBsb2FkUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("ChttZXJpZGlhbi9ibG9iL3YxL2Jsb2IucHJvdG8SEG1lcmlkaWFuLmJsb2IudjEiHQoLU3RhdFJlcXVlc3QSDgoGZGlnZXN0GAEgASgJIi0KDFN0YXRSZXNwb25zZRIPCgdwcmVzZW50GAEgASgIEgwKBHNpemUYAiABKAQicAoMRmV0Y2hSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIMCgRzaXplGAIgASgEEg8KB2hvbGRlcnMYAyADKAkSMQoIcHJpb3JpdHkYBCABKA4yHy5tZXJpZGlhbi5ibG9iLnYxLkZldGNoUHJpb3JpdHkiNAoNRmV0Y2hSZXNwb25zZRIMCgRzaXplGAEgASgEEhUKDWZldGNoZWRfYnl0ZXMYAiABKAQiDwoNU3RhdHVzUmVxdWVzdCJ/Cg5TdGF0dXNSZXNwb25zZRIMCgRub2RlGAEgASgJEg0KBWJsb2JzGAIgASgEEg0KBWJ5dGVzGAMgASgEEhIKCmZyZWVfYnl0ZXMYBCABKAQSLQoJdHJhbnNmZXJzGAUgAygLMhoubWVyaWRpYW4uYmxvYi52MS5UcmFuc2ZlciJKCghUcmFuc2ZlchIOCgZkaWdlc3QYASABKAkSDAoEc2l6ZRgCIAEoBBIQCghyZWNlaXZlZBgDIAEoBBIOCgZob2xkZXIYBCABKAkiHwoNRGVsZXRlUmVxdWVzdBIOCgZkaWdlc3QYASABKAkiIQoORGVsZXRlUmVzcG9uc2USDwoHZGVsZXRlZBgBIAEoCCI6ChJCZWdpblVwbG9hZFJlcXVlc3QSEQoJdXBsb2FkX2lkGAEgASgJEhEKCWFsZ29yaXRobRgCIAEoCSIVChNCZWdpblVwbG9hZFJlc3BvbnNlIigKE1VwbG9hZFN0YXR1c1JlcXVlc3QSEQoJdXBsb2FkX2lkGAEgASgJIiYKFFVwbG9hZFN0YXR1c1Jlc3BvbnNlEg4KBm9mZnNldBgBIAEoBCI4ChNDb21taXRVcGxvYWRSZXF1ZXN0EhEKCXVwbG9hZF9pZBgBIAEoCRIOCgZkaWdlc3QYAiABKAkiJAoUQ29tbWl0VXBsb2FkUmVzcG9uc2USDAoEc2l6ZRgBIAEoBCItCgpQdXRSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIPCgdjb250ZW50GAIgASgMIg0KC1B1dFJlc3BvbnNlIigKE0NhbmNlbFVwbG9hZFJlcXVlc3QSEQoJdXBsb2FkX2lkGAEgASgJIhYKFENhbmNlbFVwbG9hZFJlc3BvbnNlIhIKEExvc3RCbG9ic1JlcXVlc3QiOQoRTG9zdEJsb2JzUmVzcG9uc2USDwoHZGlnZXN0cxgBIAMoCRITCgtpbmNhcm5hdGlvbhgCIAEoCSI+Cg1FeHBlY3RSZXF1ZXN0Ei0KBWJsb2JzGAEgAygLMh4ubWVyaWRpYW4uYmxvYi52MS5FeHBlY3RlZEJsb2IiLAoMRXhwZWN0ZWRCbG9iEg4KBmRpZ2VzdBgBIAEoCRIMCgRzaXplGAIgASgEIh4KDkV4cGVjdFJlc3BvbnNlEgwKBGxvc3QYASABKA0iRAoTQ29udHJvbFNjcnViUmVxdWVzdBItCgZhY3Rpb24YASABKA4yHS5tZXJpZGlhbi5ibG9iLnYxLlNjcnViQWN0aW9uIhQKElNjcnViU3RhdHVzUmVxdWVzdCKwAgoTU2NydWJTdGF0dXNSZXNwb25zZRIMCgRub2RlGAEgASgJEisKBXN0YXRlGAIgASgOMhwubWVyaWRpYW4uYmxvYi52MS5TY3J1YlN0YXRlEhUKDWJsb2JzX2NoZWNrZWQYAyABKAQSFQoNYnl0ZXNfY2hlY2tlZBgEIAEoBBITCgtibG9ic190b3RhbBgFIAEoBBITCgtieXRlc190b3RhbBgGIAEoBBIPCgdkYW1hZ2VkGAcgASgEEhIKCnN0YXJ0ZWRfbXMYCCABKAQSEwoLZmluaXNoZWRfbXMYCSABKAQSDwoHbmV4dF9tcxgKIAEoBBIYChBieXRlc19wZXJfc2Vjb25kGAsgASgEEgwKBGxvc3QYDCABKAQSEwoLcXVhcmFudGluZWQYDSABKAQiTQoUQ29udHJvbFNjcnViUmVzcG9uc2USNQoGc3RhdHVzGAEgASgLMiUubWVyaWRpYW4uYmxvYi52MS5TY3J1YlN0YXR1c1Jlc3BvbnNlKoQBCg1GZXRjaFByaW9yaXR5Eh4KGkZFVENIX1BSSU9SSVRZX1VOU1BFQ0lGSUVEEAASFwoTRkVUQ0hfUFJJT1JJVFlfUFVMTBABEhsKF0ZFVENIX1BSSU9SSVRZX01FVEFEQVRBEAISHQoZRkVUQ0hfUFJJT1JJVFlfQkFDS0dST1VORBADKlsKC1NjcnViQWN0aW9uEhwKGFNDUlVCX0FDVElPTl9VTlNQRUNJRklFRBAAEhYKElNDUlVCX0FDVElPTl9TVEFSVBABEhYKElNDUlVCX0FDVElPTl9QQVVTRRACKo0BCgpTY3J1YlN0YXRlEhsKF1NDUlVCX1NUQVRFX1VOU1BFQ0lGSUVEEAASFAoQU0NSVUJfU1RBVEVfSURMRRABEhcKE1NDUlVCX1NUQVRFX1JVTk5JTkcQAhIWChJTQ1JVQl9TVEFURV9QQVVTRUQQAxIbChdTQ1JVQl9TVEFURV9VTlNVUFBPUlRFRBAEMtcICg9CbG9iTm9kZVNlcnZpY2USRQoEU3RhdBIdLm1lcmlkaWFuLmJsb2IudjEuU3RhdFJlcXVlc3QaHi5tZXJpZGlhbi5ibG9iLnYxLlN0YXRSZXNwb25zZRJICgVGZXRjaBIeLm1lcmlkaWFuLmJsb2IudjEuRmV0Y2hSZXF1ZXN0Gh8ubWVyaWRpYW4uYmxvYi52MS5GZXRjaFJlc3BvbnNlEksKBlN0YXR1cxIfLm1lcmlkaWFuLmJsb2IudjEuU3RhdHVzUmVxdWVzdBogLm1lcmlkaWFuLmJsb2IudjEuU3RhdHVzUmVzcG9uc2USSwoGRGVsZXRlEh8ubWVyaWRpYW4uYmxvYi52MS5EZWxldGVSZXF1ZXN0GiAubWVyaWRpYW4uYmxvYi52MS5EZWxldGVSZXNwb25zZRJaCgtCZWdpblVwbG9hZBIkLm1lcmlkaWFuLmJsb2IudjEuQmVnaW5VcGxvYWRSZXF1ZXN0GiUubWVyaWRpYW4uYmxvYi52MS5CZWdpblVwbG9hZFJlc3BvbnNlEl0KDFVwbG9hZFN0YXR1cxIlLm1lcmlkaWFuLmJsb2IudjEuVXBsb2FkU3RhdHVzUmVxdWVzdBomLm1lcmlkaWFuLmJsb2IudjEuVXBsb2FkU3RhdHVzUmVzcG9uc2USXQoMQ29tbWl0VXBsb2FkEiUubWVyaWRpYW4uYmxvYi52MS5Db21taXRVcGxvYWRSZXF1ZXN0GiYubWVyaWRpYW4uYmxvYi52MS5Db21taXRVcGxvYWRSZXNwb25zZRJCCgNQdXQSHC5tZXJpZGlhbi5ibG9iLnYxLlB1dFJlcXVlc3QaHS5tZXJpZGlhbi5ibG9iLnYxLlB1dFJlc3BvbnNlEl0KDENhbmNlbFVwbG9hZBIlLm1lcmlkaWFuLmJsb2IudjEuQ2FuY2VsVXBsb2FkUmVxdWVzdBomLm1lcmlkaWFuLmJsb2IudjEuQ2FuY2VsVXBsb2FkUmVzcG9uc2USVAoJTG9zdEJsb2JzEiIubWVyaWRpYW4uYmxvYi52MS5Mb3N0QmxvYnNSZXF1ZXN0GiMubWVyaWRpYW4uYmxvYi52MS5Mb3N0QmxvYnNSZXNwb25zZRJLCgZFeHBlY3QSHy5tZXJpZGlhbi5ibG9iLnYxLkV4cGVjdFJlcXVlc3QaIC5tZXJpZGlhbi5ibG9iLnYxLkV4cGVjdFJlc3BvbnNlEloKC1NjcnViU3RhdHVzEiQubWVyaWRpYW4uYmxvYi52MS5TY3J1YlN0YXR1c1JlcXVlc3QaJS5tZXJpZGlhbi5ibG9iLnYxLlNjcnViU3RhdHVzUmVzcG9uc2USXQoMQ29udHJvbFNjcnViEiUubWVyaWRpYW4uYmxvYi52MS5Db250cm9sU2NydWJSZXF1ZXN0GiYubWVyaWRpYW4uYmxvYi52MS5Db250cm9sU2NydWJSZXNwb25zZWIGcHJvdG8z");
 
 /**
  * @generated from message meridian.blob.v1.StatRequest
@@ -415,6 +415,249 @@ export const CancelUploadResponseSchema: GenMessage<CancelUploadResponse> = /*@_
   messageDesc(file_meridian_blob_v1_blob, 18);
 
 /**
+ * @generated from message meridian.blob.v1.LostBlobsRequest
+ */
+export type LostBlobsRequest = Message<"meridian.blob.v1.LostBlobsRequest"> & {
+};
+
+/**
+ * Describes the message meridian.blob.v1.LostBlobsRequest.
+ * Use `create(LostBlobsRequestSchema)` to create a new message.
+ */
+export const LostBlobsRequestSchema: GenMessage<LostBlobsRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_blob_v1_blob, 19);
+
+/**
+ * @generated from message meridian.blob.v1.LostBlobsResponse
+ */
+export type LostBlobsResponse = Message<"meridian.blob.v1.LostBlobsResponse"> & {
+  /**
+   * Blobs whose copy on this node was found to be no good, or missing, and that it has not got back yet; at most 1000.
+   *
+   * @generated from field: repeated string digests = 1;
+   */
+  digests: string[];
+
+  /**
+   * Another text after each start of the node.
+   *
+   * @generated from field: string incarnation = 2;
+   */
+  incarnation: string;
+};
+
+/**
+ * Describes the message meridian.blob.v1.LostBlobsResponse.
+ * Use `create(LostBlobsResponseSchema)` to create a new message.
+ */
+export const LostBlobsResponseSchema: GenMessage<LostBlobsResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_blob_v1_blob, 20);
+
+/**
+ * @generated from message meridian.blob.v1.ExpectRequest
+ */
+export type ExpectRequest = Message<"meridian.blob.v1.ExpectRequest"> & {
+  /**
+   * What the records say that this node holds; at most 1000.
+   *
+   * @generated from field: repeated meridian.blob.v1.ExpectedBlob blobs = 1;
+   */
+  blobs: ExpectedBlob[];
+};
+
+/**
+ * Describes the message meridian.blob.v1.ExpectRequest.
+ * Use `create(ExpectRequestSchema)` to create a new message.
+ */
+export const ExpectRequestSchema: GenMessage<ExpectRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_blob_v1_blob, 21);
+
+/**
+ * @generated from message meridian.blob.v1.ExpectedBlob
+ */
+export type ExpectedBlob = Message<"meridian.blob.v1.ExpectedBlob"> & {
+  /**
+   * @generated from field: string digest = 1;
+   */
+  digest: string;
+
+  /**
+   * 0 when unknown.
+   *
+   * @generated from field: uint64 size = 2;
+   */
+  size: bigint;
+};
+
+/**
+ * Describes the message meridian.blob.v1.ExpectedBlob.
+ * Use `create(ExpectedBlobSchema)` to create a new message.
+ */
+export const ExpectedBlobSchema: GenMessage<ExpectedBlob> = /*@__PURE__*/
+  messageDesc(file_meridian_blob_v1_blob, 22);
+
+/**
+ * @generated from message meridian.blob.v1.ExpectResponse
+ */
+export type ExpectResponse = Message<"meridian.blob.v1.ExpectResponse"> & {
+  /**
+   * How many of them it does not hold, or not whole: they are among its lost blobs now.
+   *
+   * @generated from field: uint32 lost = 1;
+   */
+  lost: number;
+};
+
+/**
+ * Describes the message meridian.blob.v1.ExpectResponse.
+ * Use `create(ExpectResponseSchema)` to create a new message.
+ */
+export const ExpectResponseSchema: GenMessage<ExpectResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_blob_v1_blob, 23);
+
+/**
+ * @generated from message meridian.blob.v1.ControlScrubRequest
+ */
+export type ControlScrubRequest = Message<"meridian.blob.v1.ControlScrubRequest"> & {
+  /**
+   * @generated from field: meridian.blob.v1.ScrubAction action = 1;
+   */
+  action: ScrubAction;
+};
+
+/**
+ * Describes the message meridian.blob.v1.ControlScrubRequest.
+ * Use `create(ControlScrubRequestSchema)` to create a new message.
+ */
+export const ControlScrubRequestSchema: GenMessage<ControlScrubRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_blob_v1_blob, 24);
+
+/**
+ * @generated from message meridian.blob.v1.ScrubStatusRequest
+ */
+export type ScrubStatusRequest = Message<"meridian.blob.v1.ScrubStatusRequest"> & {
+};
+
+/**
+ * Describes the message meridian.blob.v1.ScrubStatusRequest.
+ * Use `create(ScrubStatusRequestSchema)` to create a new message.
+ */
+export const ScrubStatusRequestSchema: GenMessage<ScrubStatusRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_blob_v1_blob, 25);
+
+/**
+ * The pass under way, or else the last one, and what is wrong now.
+ *
+ * @generated from message meridian.blob.v1.ScrubStatusResponse
+ */
+export type ScrubStatusResponse = Message<"meridian.blob.v1.ScrubStatusResponse"> & {
+  /**
+   * site/node
+   *
+   * @generated from field: string node = 1;
+   */
+  node: string;
+
+  /**
+   * @generated from field: meridian.blob.v1.ScrubState state = 2;
+   */
+  state: ScrubState;
+
+  /**
+   * @generated from field: uint64 blobs_checked = 3;
+   */
+  blobsChecked: bigint;
+
+  /**
+   * @generated from field: uint64 bytes_checked = 4;
+   */
+  bytesChecked: bigint;
+
+  /**
+   * What the node holds now.
+   *
+   * @generated from field: uint64 blobs_total = 5;
+   */
+  blobsTotal: bigint;
+
+  /**
+   * @generated from field: uint64 bytes_total = 6;
+   */
+  bytesTotal: bigint;
+
+  /**
+   * Bad copies that the pass found.
+   *
+   * @generated from field: uint64 damaged = 7;
+   */
+  damaged: bigint;
+
+  /**
+   * Unix epoch, milliseconds; 0 when there was none yet.
+   *
+   * @generated from field: uint64 started_ms = 8;
+   */
+  startedMs: bigint;
+
+  /**
+   * 0 until it has finished.
+   *
+   * @generated from field: uint64 finished_ms = 9;
+   */
+  finishedMs: bigint;
+
+  /**
+   * When the next one begins; 0 while one is under way or paused.
+   *
+   * @generated from field: uint64 next_ms = 10;
+   */
+  nextMs: bigint;
+
+  /**
+   * @generated from field: uint64 bytes_per_second = 11;
+   */
+  bytesPerSecond: bigint;
+
+  /**
+   * Blobs that were lost and are not back yet.
+   *
+   * @generated from field: uint64 lost = 12;
+   */
+  lost: bigint;
+
+  /**
+   * Copies kept in quarantine, for an operator to look at.
+   *
+   * @generated from field: uint64 quarantined = 13;
+   */
+  quarantined: bigint;
+};
+
+/**
+ * Describes the message meridian.blob.v1.ScrubStatusResponse.
+ * Use `create(ScrubStatusResponseSchema)` to create a new message.
+ */
+export const ScrubStatusResponseSchema: GenMessage<ScrubStatusResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_blob_v1_blob, 26);
+
+/**
+ * @generated from message meridian.blob.v1.ControlScrubResponse
+ */
+export type ControlScrubResponse = Message<"meridian.blob.v1.ControlScrubResponse"> & {
+  /**
+   * @generated from field: meridian.blob.v1.ScrubStatusResponse status = 1;
+   */
+  status?: ScrubStatusResponse | undefined;
+};
+
+/**
+ * Describes the message meridian.blob.v1.ControlScrubResponse.
+ * Use `create(ControlScrubResponseSchema)` to create a new message.
+ */
+export const ControlScrubResponseSchema: GenMessage<ControlScrubResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_blob_v1_blob, 27);
+
+/**
  * @generated from enum meridian.blob.v1.FetchPriority
  */
 export const FetchPriority = {
@@ -453,6 +696,86 @@ export type FetchPriority = (typeof FetchPriority)[keyof typeof FetchPriority] |
  */
 export const FetchPrioritySchema: GenEnum<FetchPriority> = /*@__PURE__*/
   enumDesc(file_meridian_blob_v1_blob, 0);
+
+/**
+ * @generated from enum meridian.blob.v1.ScrubAction
+ */
+export const ScrubAction = {
+  /**
+   * @generated from enum value: SCRUB_ACTION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Goes on with a pass that was interrupted or paused, else begins one.
+   *
+   * @generated from enum value: SCRUB_ACTION_START = 1;
+   */
+  START: 1,
+
+  /**
+   * Stops where it is, until started again; a restart of the node does not start it.
+   *
+   * @generated from enum value: SCRUB_ACTION_PAUSE = 2;
+   */
+  PAUSE: 2,
+} as const;
+
+/**
+ * @generated from enum meridian.blob.v1.ScrubAction
+ */
+export type ScrubAction = (typeof ScrubAction)[keyof typeof ScrubAction] | UnknownEnum;
+
+/**
+ * Describes the enum meridian.blob.v1.ScrubAction.
+ */
+export const ScrubActionSchema: GenEnum<ScrubAction> = /*@__PURE__*/
+  enumDesc(file_meridian_blob_v1_blob, 1);
+
+/**
+ * @generated from enum meridian.blob.v1.ScrubState
+ */
+export const ScrubState = {
+  /**
+   * @generated from enum value: SCRUB_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Waits until the next pass is due.
+   *
+   * @generated from enum value: SCRUB_STATE_IDLE = 1;
+   */
+  IDLE: 1,
+
+  /**
+   * @generated from enum value: SCRUB_STATE_RUNNING = 2;
+   */
+  RUNNING: 2,
+
+  /**
+   * @generated from enum value: SCRUB_STATE_PAUSED = 3;
+   */
+  PAUSED: 3,
+
+  /**
+   * The store looks after its copies itself.
+   *
+   * @generated from enum value: SCRUB_STATE_UNSUPPORTED = 4;
+   */
+  UNSUPPORTED: 4,
+} as const;
+
+/**
+ * @generated from enum meridian.blob.v1.ScrubState
+ */
+export type ScrubState = (typeof ScrubState)[keyof typeof ScrubState] | UnknownEnum;
+
+/**
+ * Describes the enum meridian.blob.v1.ScrubState.
+ */
+export const ScrubStateSchema: GenEnum<ScrubState> = /*@__PURE__*/
+  enumDesc(file_meridian_blob_v1_blob, 2);
 
 /**
  * @generated from service meridian.blob.v1.BlobNodeService
@@ -533,6 +856,40 @@ export const BlobNodeService: GenService<{
     methodKind: "unary";
     input: typeof CancelUploadRequestSchema;
     output: typeof CancelUploadResponseSchema;
+  },
+  /**
+   * @generated from rpc meridian.blob.v1.BlobNodeService.LostBlobs
+   */
+  lostBlobs: {
+    methodKind: "unary";
+    input: typeof LostBlobsRequestSchema;
+    output: typeof LostBlobsResponseSchema;
+  },
+  /**
+   * Compares what records say with what is on the disk, by size; what differs is hashed.
+   *
+   * @generated from rpc meridian.blob.v1.BlobNodeService.Expect
+   */
+  expect: {
+    methodKind: "unary";
+    input: typeof ExpectRequestSchema;
+    output: typeof ExpectResponseSchema;
+  },
+  /**
+   * @generated from rpc meridian.blob.v1.BlobNodeService.ScrubStatus
+   */
+  scrubStatus: {
+    methodKind: "unary";
+    input: typeof ScrubStatusRequestSchema;
+    output: typeof ScrubStatusResponseSchema;
+  },
+  /**
+   * @generated from rpc meridian.blob.v1.BlobNodeService.ControlScrub
+   */
+  controlScrub: {
+    methodKind: "unary";
+    input: typeof ControlScrubRequestSchema;
+    output: typeof ControlScrubResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_meridian_blob_v1_blob, 0);
