@@ -1,11 +1,18 @@
 import assert from "node:assert/strict";
-import { globSync, readFileSync, statSync, truncateSync, writeFileSync } from "node:fs";
+import { globSync, mkdirSync, readFileSync, rmSync, statSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { DevProcess } from "./harness/dev-process.ts";
 import { digestOf, makeImage, type TestImage } from "./harness/oci-client.ts";
-import { command, complete, ready } from "./harness/site-control.ts";
+import { command, complete, meridian, ready } from "./harness/site-control.ts";
 import { until } from "./harness/until.ts";
+
+/** What `meridian scrub … --json` prints, as far as it matters here. */
+interface Scrubs {
+  readonly sites: ReadonlyArray<{
+    readonly nodes: ReadonlyArray<{ state: string; damaged: number; lost: number; quarantined: number }>;
+  }>;
+}
 
 describe("a replica whose bytes have rotted", () => {
   let cluster: DevProcess;
@@ -66,6 +73,58 @@ describe("a replica whose bytes have rotted", () => {
     assert.equal(pulled.digest, image.digest);
   });
 
+  test("a scrub finds what no reader met, sets it aside and gets it back; it can be paused, and says how far it is", async () => {
+    const image = makeImage(2_000_000);
+    await cluster.at("eu").push("rot/unread", "v1", image);
+    await complete(cluster, "eu", "rot/unread", "v1");
+    const digest = digestOf(image.layers[0] ?? Buffer.alloc(0));
+    rot("eu", digest);
+    const paused = JSON.parse(await meridian(cluster, "scrub", "pause", "--json")) as Scrubs;
+    assert.deepEqual(
+      paused.sites.flatMap(({ nodes }) => nodes.map(({ state }) => state)),
+      ["paused", "paused", "paused"],
+    );
+    assert.match(await meridian(cluster, "scrub", "status", "eu"), /eu\/site +paused/);
+    await cluster.meridian("scrub", "start", "--wait");
+    await until("eu's copy is right again", () => stored("eu", digest).some((file) => hashOf(file) === digest));
+    const [node] =
+      (JSON.parse(await meridian(cluster, "scrub", "status", "eu", "--json")) as Scrubs).sites[0]?.nodes ?? [];
+    assert.equal(node?.state, "idle");
+    assert.ok((node?.damaged ?? 0) >= 1 && (node?.quarantined ?? 0) >= 1, JSON.stringify(node));
+    assert.equal(node?.lost, 0);
+    assert.match(logOf("eu"), new RegExp(`damaged[^\\n]*${digest}|${digest}[^\\n]*damaged`));
+    const { admin } = cluster.run.sites.find(({ name }) => name === "eu") ?? assert.fail("no eu");
+    assert.match(await (await fetch(`${admin}/metrics`)).text(), /copies_damaged\S*\{[^}]*problem=/);
+  });
+
+  test("what is damaged or gone while a site is down is found at its start and comes back, and never served wrong", async () => {
+    const images = Array.from({ length: 5 }, () => makeImage(300_000 + Math.floor(Math.random() * 1_000)));
+    for (const [i, image] of images.entries()) {
+      await cluster.at("us").push("rot/down", `v${i}`, image);
+      await complete(cluster, "us", "rot/down", `v${i}`);
+    }
+    const digests = images.map((image) => digestOf(image.layers[0] ?? Buffer.alloc(0)));
+    const files = digests.map((digest) => stored("eu", digest)[0] ?? assert.fail("eu holds it"));
+    const [folder = "", link = "", short = "", gone = "", empty = ""] = files;
+    await command(cluster, { command: "site-kill", site: "eu" });
+    rmSync(folder);
+    mkdirSync(join(folder, "something"), { recursive: true });
+    rmSync(link);
+    symlinkSync("/nowhere", link);
+    truncateSync(short, 1_000);
+    rmSync(gone);
+    truncateSync(empty, 0);
+    await command(cluster, { command: "site-start", site: "eu" });
+    await ready(cluster, ["eu"]);
+    for (const [i, image] of images.entries()) {
+      const layer = image.layers[0] ?? Buffer.alloc(0);
+      await until("eu serves it", () => cluster.at("eu").pullBlob("rot/down", digestOf(layer), layer.length));
+      assert.equal((await cluster.at("eu").pull("rot/down", `v${i}`)).digest, image.digest);
+    }
+    const isRight = (file: string, i: number): boolean => statSync(file).isFile() && hashOf(file) === digests[i];
+    await until("eu holds all again", () => files.every(isRight));
+  });
+
   /** Pushes at eu while us is cut off, until ap has a copy. */
   async function heldByTwo(repository: string): Promise<{ image: TestImage; layer: Buffer; digest: string }> {
     await link("link-cut", "eu-us");
@@ -118,6 +177,10 @@ describe("a replica whose bytes have rotted", () => {
       bytes[middle] = (bytes[middle] ?? 0) ^ 1;
       writeFileSync(file, bytes);
     }
+  }
+
+  function hashOf(file: string): string {
+    return digestOf(readFileSync(file));
   }
 
   function logOf(site: string): string {

@@ -6,6 +6,7 @@ export type ResourceName =
   | "readyz"
   | "catalog"
   | "status"
+  | "scrub"
   | "users"
   | "user"
   | "grants"
@@ -35,6 +36,7 @@ const TOP: ReadonlyMap<string, Match> = new Map([
   ["/readyz", top("readyz")],
   ["/v2/_catalog", top("catalog")],
   ["/v2/_meridian/status", top("status")],
+  ["/v2/_meridian/scrub", top("scrub")],
   ["/v2/_meridian/users", top("users")],
   ["/v2/_meridian/grants", top("grants")],
 ]);

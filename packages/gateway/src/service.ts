@@ -37,6 +37,7 @@ import { pushManifest } from "./routes/manifest-push.ts";
 import { replicationRoute, routeRoute, statusRoute } from "./routes/meridian.ts";
 import { pingRoute } from "./routes/ping.ts";
 import { referrersRoute } from "./routes/referrers.ts";
+import { scrubRoute } from "./routes/scrub.ts";
 import { tagsRoute } from "./routes/tags.ts";
 import { tokenRoute } from "./routes/token.ts";
 import { uploadRoutes } from "./routes/upload.ts";
@@ -140,6 +141,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     readyz: readyzRoute(parts),
     catalog: catalogRoute(parts),
     status: statusRoute(parts),
+    scrub: scrubRoute(parts),
     users: usersRoute(parts),
     user: userRoute(parts),
     grants: grantsRoute(parts),

@@ -32,6 +32,7 @@ export function createProgram(): Command {
   addReplication(program);
   addLogin(program);
   addUser(program);
+  addScrub(program);
   addFaults(program);
   return program;
 }
@@ -143,6 +144,23 @@ function addUser(program: Command): void {
   )
     .option("--repository <prefix>", "on this repository and those below it (default: on all)", "")
     .action(async (name, role, options) => (await lazy()).runUserGrant(name, role, options));
+}
+
+function addScrub(program: Command): void {
+  const scrub = program
+    .command("scrub")
+    .description("Look after stored copies: re-hash them, set bad ones aside and fetch them again.")
+    .exitOverride();
+  const lazy = () => import("./commands/scrub.ts");
+  serverCommand(scrub, "status [site]", "Show how far each blob node is, and what is wrong with its copies.").action(
+    async (site, options) => (await lazy()).runScrubStatus(site, options),
+  );
+  serverCommand(scrub, "start [site]", "Re-hash now, or go on after a pause; without a site: at all of them.")
+    .option("--wait", "wait until it is done; exits with 1 when blobs have no right copy on their node then")
+    .action(async (site, options) => (await lazy()).runScrubStart(site, options));
+  serverCommand(scrub, "pause [site]", "Stop re-hashing until it is started again, over restarts too.").action(
+    async (site, options) => (await lazy()).runScrubPause(site, options),
+  );
 }
 
 function addFaults(program: Command): void {
