@@ -48,8 +48,8 @@ describe("a copy that is damaged on this node's disk", () => {
   async function startEu() {
     let control: Control | undefined;
     const rpc = {
-      register(_: unknown, service: unknown): void {
-        control = service as Control;
+      register(service: unknown, implementation: unknown): void {
+        if (service === blobV1.BlobNodeService) control = implementation as Control;
       },
     };
     const node = await cluster.start("eu", { deps: { rpc } });
