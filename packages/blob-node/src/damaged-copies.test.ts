@@ -9,7 +9,7 @@ import type { DevPki } from "@meridian/pki";
 import type { ServiceImpl } from "@meridian/rpc";
 import { systemTimers } from "@meridian/runtime";
 import type { BlobStore } from "@meridian/storage";
-import type { blobV1 } from "@meridian/wire";
+import { blobV1 } from "@meridian/wire";
 import { Collected, createTestCertificates, createTestCluster, type TestCluster, until } from "./test-cluster.ts";
 
 const content = randomBytes(3_000_000);

@@ -50,7 +50,8 @@ export interface BlobNodeEvents {
 
 /** Events are written to this logger and to the process's meter provider. */
 export function createBlobNodeEvents(log: Logger): BlobNodeEvents {
-  const { fetches, fetchedBytes, replaced, quarantined, uploads } = instruments();
+  const { fetches, fetchedBytes, replaced, quarantined, damaged, replacedCopies, scrubbedBytes, uploads } =
+    instruments();
   return {
     fetched(digest, size, received, sources) {
       fetches.add(1, { outcome: "stored" });
@@ -89,19 +90,19 @@ export function createBlobNodeEvents(log: Logger): BlobNodeEvents {
       log.info("upload refused", { digest, error });
     },
     copyDamaged(digest, problem) {
-      instruments().damaged.add(1, { problem });
+      damaged.add(1, { problem });
       log.error("a stored copy is damaged and is in quarantine now", { digest, problem });
     },
     copyMissing(digest) {
-      instruments().damaged.add(1, { problem: "missing" });
+      damaged.add(1, { problem: "missing" });
       log.error("a stored copy is missing", { digest });
     },
     copyReplaced(digest) {
-      instruments().replacedCopies.add(1);
+      replacedCopies.add(1);
       log.info("a damaged copy was replaced by a right one", { digest });
     },
     scrubbed({ blobs, bytes, damaged: found }) {
-      instruments().scrubbedBytes.add(bytes);
+      scrubbedBytes.add(bytes);
       log.info("scrub pass finished", { blobs, bytes, damaged: found });
     },
   };
