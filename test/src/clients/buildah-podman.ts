@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import { CuttingRelay } from "../harness/cutting-relay.ts";
 import { writeMultiArchLayout } from "../harness/image-layout.ts";
 import { needs } from "../harness/programs.ts";
 import { until } from "../harness/until.ts";
@@ -56,6 +57,37 @@ export function buildahAndPodmanTests(lab: () => Lab): void {
       await buildah("config", "--label", "more=yes", container);
       await buildah("commit", "--rm", container, `docker://${at("us")}/${BUILT}:v2`);
       await until("eu has v2", () => buildah("pull", `${at("eu")}/${BUILT}:v2`));
+    });
+
+    test("pushes zstd layers at us; eu gives them back", async () => {
+      // Bytes that it has not sent in another form: it would mount those.
+      const content = randomBytes(150_000);
+      writeFileSync(lab().tools.path("zstd-file"), content);
+      const built = await buildah("from", "scratch");
+      await buildah("add", built, lab().tools.path("zstd-file"), "/file");
+      await buildah("commit", "--rm", built, "localhost/zstd");
+      const target = `docker://${at("us")}/buildah/zstd:v1`;
+      await buildah("push", "--format", "oci", "--compression-format", "zstd", "localhost/zstd", target);
+      const raw = await until("eu has it", async () => {
+        const answer = await lab().cluster.at("eu").call("/v2/buildah/zstd/manifests/v1");
+        return answer.status === 200 && answer.body.toString();
+      });
+      assert.equal(JSON.parse(raw).layers[0].mediaType, "application/vnd.oci.image.layer.v1.tar+zstd");
+      await buildah("rmi", "--all", "--force");
+      const container = await buildah("from", `${at("eu")}/buildah/zstd:v1`);
+      assert.ok(readFileSync(`${await buildah("mount", container)}/file`).equals(content));
+      await buildah("rm", container);
+    });
+
+    test("a push that is cut off is made again by itself", async () => {
+      await using relay = await CuttingRelay.start(lab().cluster.gateway("us"));
+      relay.cutOnceAfter(60_000);
+      const options = ["--creds", `admin:${lab().cluster.adminPassword}`];
+      const trust = ["--cert-dir", `${lab().cluster.home}/certs.d/${at("us")}`];
+      const target = `docker://${relay.registry}/buildah/cut:v1`;
+      await buildah("push", ...options, ...trust, `${at("eu")}/buildah/zstd:v1`, target);
+      assert.equal(relay.cuts, 1);
+      await until("ap has it", () => buildah("pull", `${at("ap")}/buildah/cut:v1`));
     });
 
     test("a manifest list of its own is pushed whole at ap", async () => {

@@ -3,7 +3,8 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Containerd } from "../harness/containerd.ts";
-import { type MultiArchLayout, writeMultiArchLayout } from "../harness/image-layout.ts";
+import { ESTARGZ } from "../harness/estargz.ts";
+import { type MultiArchLayout, writeMultiArchLayout, ZSTD } from "../harness/image-layout.ts";
 import { needs } from "../harness/programs.ts";
 import { until } from "../harness/until.ts";
 import { type Lab, needsRoot, registry, SITES } from "./lab.ts";
@@ -85,6 +86,21 @@ export function containerdTests(lab: () => Lab): void {
       await ctr("images", "tag", `${at("us")}/ctr/app:v1`, `${at("us")}/ctr/renamed:v2`);
       await images("push", `${at("us")}/ctr/renamed:v2`);
       await until("ap has it", () => ctr("content", "fetch", ...hosts(), ...user(), `${at("ap")}/ctr/renamed:v2`));
+    });
+
+    test("unpacks layers of zstd, and of estargz, that another site was given", async () => {
+      for (const [name, form] of [
+        ["zstd", ZSTD],
+        ["estargz", ESTARGZ],
+      ] as const) {
+        const dir = lab().tools.path(`ctr-${name}`);
+        writeMultiArchLayout(dir, "v1", [goArchitecture()], form);
+        await lab().tools.ok("tar", "-cf", `${dir}.tar`, "-C", dir, ".");
+        await ctr("images", "import", "--no-unpack", "--base-name", `${at("eu")}/ctr/${name}`, `${dir}.tar`);
+        await images("push", `${at("eu")}/ctr/${name}:v1`);
+        await ctr("images", "rm", "--sync", `${at("eu")}/ctr/${name}:v1`);
+        await until(`us has ${name}`, () => pull(`${at("us")}/ctr/${name}:v1`));
+      }
     });
 
     test("with sites as mirrors of one name, goes on to the next while the first is down", async () => {

@@ -1,11 +1,13 @@
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { describe, test } from "node:test";
+import { zstdDecompressSync } from "node:zlib";
+import { CuttingRelay } from "../harness/cutting-relay.ts";
 import { type MultiArchLayout, writeMultiArchLayout } from "../harness/image-layout.ts";
 import { digestOf } from "../harness/oci-client.ts";
 import { needs } from "../harness/programs.ts";
 import { until } from "../harness/until.ts";
-import { type Lab, registry, SITES } from "./lab.ts";
+import { identityToken, type Lab, registry, SITES } from "./lab.ts";
 
 const NAME = "skopeo/app";
 
@@ -96,6 +98,66 @@ export function skopeoTests(lab: () => Lab): void {
       }
       const { mediaType } = JSON.parse(await skopeo("inspect", "--raw", image("ap", ":docker")));
       assert.equal(mediaType, "application/vnd.docker.distribution.manifest.v2+json");
+    });
+
+    test("copy within a site mounts every layer instead of sending it", async () => {
+      await skopeo("copy", "--all", image("us", ":v1"), image("us", ":v1", "skopeo/mounted"));
+      // The layer of each platform; skopeo always sends configs.
+      await lab().mounted("skopeo/mounted", 2, 2);
+      assert.equal(
+        digestOf(Buffer.from(await skopeo("inspect", "--raw", image("us", ":v1", "skopeo/mounted")))),
+        made.digest,
+      );
+    });
+
+    test("layers that it compresses with zstd come back from another site as the same files", async () => {
+      // Bytes that it has not sent in another form: it would mount those.
+      writeMultiArchLayout(lab().tools.path("to-compress"), "v1", ["arm64"]);
+      const source = ["--override-arch", "arm64", "copy", `oci:${lab().tools.path("to-compress")}:v1`];
+      await skopeo(...source, "--dest-compress-format", "zstd", image("eu", ":v1", "skopeo/zstd"));
+      const raw = await until("us has it", () => skopeo("inspect", "--raw", image("us", ":v1", "skopeo/zstd")));
+      const [layer] = JSON.parse(raw).layers;
+      assert.equal(layer.mediaType, "application/vnd.oci.image.layer.v1.tar+zstd");
+      const got = lab().tools.path("zstd-from-us");
+      await skopeo("--override-arch", "arm64", "copy", image("us", ":v1", "skopeo/zstd"), `dir:${got}`);
+      const tar = zstdDecompressSync(readFileSync(`${got}/${layer.digest.slice("sha256:".length)}`));
+      const told = JSON.parse(
+        await skopeo("--override-arch", "arm64", "inspect", "--config", image("us", ":v1", "skopeo/zstd")),
+      );
+      assert.equal(digestOf(tar), told.rootfs.diff_ids[0]);
+    });
+
+    test("a push that is cut off is made again by --retry-times", async () => {
+      await using relay = await CuttingRelay.start(lab().cluster.gateway("us"));
+      const login = ["--dest-creds", `admin:${lab().cluster.adminPassword}`];
+      const trust = ["--dest-cert-dir", `${lab().cluster.home}/certs.d/${at("us")}`];
+      relay.cutOnceAfter(20_000);
+      const target = `docker://${relay.registry}/skopeo/cut:v1`;
+      await skopeo(
+        "copy",
+        "--all",
+        "--retry-times",
+        "3",
+        ...trust,
+        ...login,
+        `oci:${lab().tools.path("layout")}:v1`,
+        target,
+      );
+      assert.equal(relay.cuts, 1);
+      await until("ap has it", async () =>
+        assert.equal(
+          digestOf(Buffer.from(await skopeo("inspect", "--raw", image("ap", ":v1", "skopeo/cut")))),
+          made.digest,
+        ),
+      );
+    });
+
+    test("an identity token in place of a password, as docker login keeps it", async () => {
+      const file = lab().tools.path("identity.json");
+      const auths = { [at("us")]: { auth: "", identitytoken: await identityToken(lab(), "eu") } };
+      writeFileSync(file, JSON.stringify({ auths }));
+      assert.match(await skopeo("inspect", "--authfile", file, image("us", ":v1")), /"Digest"/);
+      await skopeo("copy", "--authfile", file, image("us", ":v1"), image("us", ":by-token"));
     });
 
     test("delete at us makes every tag of the digest unknown there at once, and at the others soon", async () => {
