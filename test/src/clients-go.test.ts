@@ -1,4 +1,5 @@
 import { after, before, describe } from "node:test";
+import { cosignTests } from "./clients/cosign.ts";
 import { craneTests } from "./clients/crane.ts";
 import { Lab } from "./clients/lab.ts";
 import { orasTests } from "./clients/oras.ts";
@@ -19,4 +20,5 @@ describe("clients that come by go install, against three sites", () => {
   craneTests(lab);
   regctlTests(lab);
   orasTests(lab);
+  cosignTests(lab);
 });
