@@ -80,7 +80,8 @@ export function bearerChallenge(answer: RawAnswer): Readonly<Record<string, stri
   return Object.fromEntries([...header.matchAll(/([a-z_]+)="([^"]*)"/g)].map(([, name, value]) => [name, value]));
 }
 
-function rawAnswer(status: number, headers: IncomingHttpHeaders, body: Buffer): RawAnswer {
+/** An answer whose body was read whole. */
+export function rawAnswer(status: number, headers: IncomingHttpHeaders, body: Buffer): RawAnswer {
   const json = <T>(): T => JSON.parse(body.toString()) as T;
   return {
     status,
