@@ -50,6 +50,7 @@ type Credentials = TokenClaims | undefined;
 export function createAccess(options: AccessOptions): Access {
   const { anonymous, verifier, decider, requestLimits } = options;
   const challenge = createChallenge(options);
+  const tokenOf = rememberTokens();
 
   const decide = (exchange: Exchange, principal: Principal, { resource, action }: Need): Decision => {
     if (decider.ageMs() > options.maxPolicyAgeMs) {
@@ -66,7 +67,7 @@ export function createAccess(options: AccessOptions): Access {
   const credentialsOf = (exchange: Exchange): Credentials | Promise<Credentials> => {
     const header = exchange.header("authorization");
     if (header === undefined) return undefined;
-    const token = bearerToken(header);
+    const token = tokenOf(header);
     if (token === undefined) throw challenge(exchange, [], undefined);
     const claims = verifier.verify(token);
     if (claims instanceof Promise) return claims.then((checked) => checked ?? refuseToken(exchange));
@@ -128,6 +129,26 @@ export function createAccess(options: AccessOptions): Access {
 export function bearerToken(header: string): string | undefined {
   if (header.startsWith("Bearer ") || header.slice(0, 7).toLowerCase() === "bearer ") return header.slice(7).trim();
   return undefined;
+}
+
+const REMEMBERED_HEADERS = 1_024;
+const MAX_REMEMBERED_LENGTH = 4 * 1024;
+
+/**
+ * {@link bearerToken} that gives the same string for the same header again: a connection's requests share theirs, and a
+ * string that is new each time would be hashed each time by the verifier's cache.
+ */
+function rememberTokens(): typeof bearerToken {
+  const known = new Map<string, string>();
+  return (header) => {
+    const before = known.get(header);
+    if (before !== undefined) return before;
+    const token = bearerToken(header);
+    if (token === undefined || header.length > MAX_REMEMBERED_LENGTH) return token;
+    if (known.size >= REMEMBERED_HEADERS) known.clear();
+    known.set(header, token);
+    return token;
+  };
 }
 
 function covers(claims: TokenClaims, { resource, action }: Need): boolean {

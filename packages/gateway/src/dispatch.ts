@@ -8,7 +8,7 @@ import type { Handler, ResourceHandlers } from "./handler.ts";
 import type { Readiness } from "./readiness.ts";
 import { busy, Refusal, refusalHeaders, refusalOf, unavailable } from "./refusal.ts";
 import type { RequestLimits } from "./request-limits.ts";
-import { type Match, matchPath, type ResourceName } from "./router.ts";
+import { createPathMatcher, type Match, type ResourceName } from "./router.ts";
 import { spanName, tracer } from "./tracing.ts";
 
 /** What {@link createDispatch} needs. */
@@ -49,6 +49,7 @@ const SUBJECTS: Partial<Record<ResourceName, ErrorSubject>> = {
 
 export function createDispatch(options: DispatchOptions): Dispatch {
   const { clock, log } = options;
+  const matchPath = createPathMatcher();
   let underWay = 0;
 
   const done = (exchange: Exchange, match: Match | undefined, startedAt: number): void => {

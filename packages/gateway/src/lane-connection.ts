@@ -57,7 +57,7 @@ export class LaneConnection implements AnswerLine {
   }
 
   head(status: number, headers: HeaderList, bodyBytes: number): string {
-    return this.#parts.heads.write(status, headers, bodyBytes, this.#isLast);
+    return this.#parts.heads.write(status, headers, bodyBytes, this.#isLast());
   }
 
   write(head: string, body: string | Uint8Array | undefined, done?: (error?: Error | null) => void): void {
@@ -79,7 +79,7 @@ export class LaneConnection implements AnswerLine {
     this.#busy = undefined;
     this.served = true;
     if (this.gone) return;
-    if (this.#isLast) {
+    if (this.#isLast()) {
       this.close();
       return;
     }
@@ -102,7 +102,7 @@ export class LaneConnection implements AnswerLine {
     this.#socket.destroySoon();
   }
 
-  get #isLast(): boolean {
+  #isLast(): boolean {
     return this.#ended || this.#parts.closing || this.#fields?.last === true;
   }
 

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { matchPath } from "./router.ts";
+import { createPathMatcher, matchPath } from "./router.ts";
 
 const hex = "a".repeat(64);
 
@@ -46,4 +46,14 @@ describe("matchPath", () => {
       assert.deepEqual(match && [match.resource, match.name, match.reference], expected);
     });
   }
+});
+
+test("a matcher that remembers finds what it found before, however many paths were asked for meanwhile", () => {
+  const match = createPathMatcher();
+  const first = match("/v2/a/b/manifests/v1");
+  assert.deepEqual(first, matchPath("/v2/a/b/manifests/v1"));
+  assert.equal(match("/v2/a/b/manifests/v1"), first);
+  for (let i = 0; i < 5_000; i++) assert.equal(match(`/v2/a/manifests/${i}`)?.reference, String(i));
+  assert.deepEqual(match("/v2/a/b/manifests/v1"), first);
+  assert.equal(match("/nothing"), undefined);
 });

@@ -64,6 +64,24 @@ export function matchPath(path: string): Match | undefined {
   return matchTail(path, previous, last);
 }
 
+/** Paths that were asked for lately; each costs some hundred bytes. */
+const REMEMBERED_PATHS = 4_096;
+const MAX_REMEMBERED_LENGTH = 512;
+
+/** {@link matchPath} that remembers what it found: the same few paths are most of what is asked for. */
+export function createPathMatcher(): typeof matchPath {
+  const known = new Map<string, Match>();
+  return (path) => {
+    const before = known.get(path);
+    if (before !== undefined) return before;
+    const match = matchPath(path);
+    if (match === undefined || path.length > MAX_REMEMBERED_LENGTH) return match;
+    if (known.size >= REMEMBERED_PATHS) known.clear();
+    known.set(path, match);
+    return match;
+  };
+}
+
 /** `/v2/<name>/<word>/<reference>`, or `/v2/<name>/blobs/uploads[/<session>]`. */
 function matchTail(path: string, previous: number, last: number): Match | undefined {
   const reference = path.slice(last + 1);
