@@ -25,6 +25,8 @@ export interface DevOptions {
   readonly otlpUrl?: string;
   /** Redis that all sites use, each with keys of its own. */
   readonly redisUrl?: string;
+  /** Origin of an S3 service that keeps the blobs, a bucket per site; absent: files. Credentials come from `AWS_*`. */
+  readonly s3Url?: string;
   /** YAML text laid over each process's configuration. */
   readonly overlay?: Readonly<Record<string, unknown>>;
   readonly logLevel: "debug" | "info" | "warn" | "error";

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { stringify } from "yaml";
 import type { LinkFabric } from "./link-fabric.ts";
 import { hasSyncAlways, type NatsProgram } from "./nats-server.ts";
-import { bracketed, edgeOrigin, type Plan, type PlannedProcess } from "./plan.ts";
+import { bracketed, type DevOptions, edgeOrigin, type Plan, type PlannedProcess } from "./plan.ts";
 import type { AdminPassword, SiteSecrets } from "./secrets.ts";
 import { unixSocketPath } from "./unix-socket.ts";
 
@@ -68,12 +68,20 @@ function processConfig(process: PlannedProcess, inputs: ProcessConfigInputs): Re
     ...(process.edgePort === undefined ? {} : { gateway: gatewayConfig(process.edgePort, inputs) }),
     ...(process.roles.includes("auth") ? { auth: { bootstrap: { adminPasswordHash: inputs.admin.hash } } } : {}),
     ...(options.redisUrl === undefined ? {} : { redis: { url: options.redisUrl } }),
+    ...(process.roles.includes("blob-node") ? storageConfig(process, options) : {}),
     telemetry: { ...(options.otlpUrl === undefined ? {} : { otlpUrl: options.otlpUrl, sampleRatio: 1 }) },
     logLevel: options.logLevel,
     supervised: true,
     faults: true,
     faultSocket: faultSocketPath(options.home, process),
   };
+}
+
+/** One bucket per site, in which each blob node has its own prefix. */
+function storageConfig({ site, name }: PlannedProcess, { s3Url }: DevOptions): Record<string, unknown> {
+  if (s3Url === undefined) return {};
+  const prefix = name === "site" ? {} : { prefix: name };
+  return { storage: { s3: { endpoint: s3Url, bucket: `meridian-${site}`, ...prefix, createBucket: true } } };
 }
 
 /** The Unix socket on which a process takes fault commands. */

@@ -82,6 +82,10 @@ function addDev(program: Command): void {
     .option("--rtt <pairs>", "round trips in milliseconds, e.g. eu-us=80,eu-ap=160 (implies --links)")
     .option("--redis <url>", "share limits and logins by this Redis, e.g. redis://127.0.0.1:6379")
     .option("--otlp <url>", "export traces to this OTLP/HTTP endpoint, e.g. http://127.0.0.1:4318")
+    .option(
+      "--s3 <url>",
+      "keep blobs in this S3 service, a bucket per site, e.g. http://127.0.0.1:9000; credentials: AWS_*",
+    )
     .option("--config <file>", "YAML laid over each process's configuration")
     .action(async (options) => (await import("./commands/dev.ts")).runDev(options));
 }

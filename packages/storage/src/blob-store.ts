@@ -39,6 +39,11 @@ export interface BlobReader {
   stat(digest: Digest): Promise<BlobInfo | undefined>;
   /** Undefined when the blob is absent. */
   open(digest: Digest): Promise<OpenBlob | undefined>;
+  /**
+   * A URL by which anybody may read the blob, in ranges too, for so long; undefined when it is absent. Absent where the
+   * bytes have no address of their own.
+   */
+  link?(digest: Digest, options: { readonly forMs: number }): Promise<string | undefined>;
 }
 
 /**

@@ -25,6 +25,7 @@ export function withSmallBlobCache(store: BlobStore, options: SmallBlobCacheOpti
   const cache = new SmallBlobCache(store, options);
   // What is in memory is right, but it is stored no more, and must not be said to be.
   const watching = store.checks?.watch(({ digest }) => cache.forget(digest));
+  const link = store.link?.bind(store);
   return {
     checks: store.checks,
     cached: (digest) => cache.cached(digest),
@@ -34,6 +35,7 @@ export function withSmallBlobCache(store: BlobStore, options: SmallBlobCacheOpti
     begin: (id, options) => store.begin(id, options),
     resume: (id, options) => store.resume(id, options),
     put: (digest, content) => cache.put(digest, content),
+    ...(link === undefined ? {} : { link }),
     list: () => store.list(),
     usage: () => store.usage(),
     probe: (signal) => store.probe(signal),

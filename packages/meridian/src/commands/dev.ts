@@ -28,6 +28,7 @@ interface DevFlags extends CommonOptions {
   readonly rtt?: string;
   readonly redis?: string;
   readonly otlp?: string;
+  readonly s3?: string;
   readonly config?: string;
 }
 
@@ -143,6 +144,7 @@ export function devOptions(flags: DevFlags): DevOptions {
   if (flags.anonymous !== undefined && !loopback) problems.push("--anonymous is for loopback addresses only");
   if (!flags.nats && (flags.blobNodes > 1 || flags.gateways > 1))
     problems.push("--blob-nodes and --gateways above 1 need --nats");
+  const s3Url = flags.s3 === undefined ? undefined : s3Origin(flags.s3, problems);
   const overlay = flags.config === undefined ? undefined : readOverlay(flags.config, problems);
   if (problems.length > 0) throw usageError(problems.join("\n"));
   return {
@@ -159,6 +161,7 @@ export function devOptions(flags: DevFlags): DevOptions {
     rttMs,
     ...(flags.redis === undefined ? {} : { redisUrl: flags.redis }),
     ...(flags.otlp === undefined ? {} : { otlpUrl: flags.otlp }),
+    ...(s3Url === undefined ? {} : { s3Url }),
     ...(overlay === undefined ? {} : { overlay }),
     logLevel: flags.logLevel,
   };
@@ -189,6 +192,15 @@ function parseRtt(text: string | undefined, sites: readonly string[], problems: 
     }
   }
   return rttMs;
+}
+
+function s3Origin(text: string, problems: string[]): string | undefined {
+  const missing = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].filter((name) => !process.env[name]);
+  if (missing.length > 0) problems.push(`--s3 needs credentials: set ${missing.join(" and ")}`);
+  const url = URL.parse(text);
+  if (url !== null && /^https?:$/.test(url.protocol) && url.pathname === "/" && url.username === "") return url.origin;
+  problems.push("--s3: the origin of an S3 service is wanted, as in http://127.0.0.1:9000");
+  return undefined;
 }
 
 function readOverlay(path: string, problems: string[]): Record<string, unknown> | undefined {

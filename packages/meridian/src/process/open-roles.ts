@@ -10,9 +10,10 @@ import { fileTlsSource } from "@meridian/pki";
 import { createTokenVerifier, openPolicy, type Policy, type PolicyLogClient } from "@meridian/policy";
 import { startReplicator } from "@meridian/replicator";
 import { type HealthCheck, systemRandom as random, systemTimers as timers } from "@meridian/runtime";
-import { openFilesystemStore, withSmallBlobCache } from "@meridian/storage";
+import { withSmallBlobCache } from "@meridian/storage";
 import { policyV1 } from "@meridian/wire";
 import type { Foundation } from "./foundation.ts";
+import { openBlobs } from "./open-blobs.ts";
 import { createBlobReading } from "./read-blob.ts";
 
 const MIB = 1024 * 1024;
@@ -27,8 +28,8 @@ export async function openBlobNode(
 ): Promise<void> {
   const { clock, log, rpc, nodes, tls, identify, monitor } = base;
   const { config } = base.loaded;
-  const files = stack.use(await openFilesystemStore({ root: base.identity.folder("blobs"), clock, timers, log }));
-  const store = withSmallBlobCache(files, { maxBlobBytes: SMALL_BLOB_BYTES, maxBytes: SMALL_BLOB_CACHE_BYTES });
+  const blobs = stack.use(await openBlobs(base));
+  const store = withSmallBlobCache(blobs, { maxBlobBytes: SMALL_BLOB_BYTES, maxBytes: SMALL_BLOB_CACHE_BYTES });
   const bytes = { host: config.listen.host, port: config.listen.bytesPort ?? 0 };
   const node = stack.use(
     await startBlobNode(

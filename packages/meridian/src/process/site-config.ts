@@ -5,6 +5,7 @@ import { gatewayConfigSchema } from "@meridian/gateway";
 import { limitsConfigSchema, redisConfigSchema } from "@meridian/limits";
 import { replicatorConfigSchema } from "@meridian/replicator";
 import { z } from "zod";
+import { storageSchema } from "./storage-config.ts";
 
 const port = z.int().min(1).max(65_535);
 const path = z.string().min(1);
@@ -65,6 +66,7 @@ export const siteConfigSchema = z
     limits: limitsConfigSchema.prefault({}),
     /** Required with the gateway role. */
     gateway: gatewayConfigSchema.omit({ anonymous: true, sparse: true, limits: true }).optional(),
+    storage: storageSchema,
     blobNode: blobNodeConfigSchema.omit({ bytes: true }).prefault({}),
     replicator: replicatorConfigSchema.prefault({}),
     auth: authConfigSchema.omit({ cluster: true, dataDir: true }).prefault({}),
