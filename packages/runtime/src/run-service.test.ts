@@ -34,7 +34,7 @@ function run(options: string): {
     exit: once(child, "close").then(([code]) => code as number),
     until: (text) =>
       new Promise((resolve, reject) => {
-        const deadline = setTimeout(() => reject(new Error(`no "${text}" in ${lines.join(" | ")}`)), 5_000);
+        const deadline = setTimeout(() => reject(new Error(`no "${text}" in ${lines.join(" | ")}`)), 30_000);
         const wake = (): void => {
           if (!lines.some((line) => line.includes(text))) return;
           clearTimeout(deadline);
