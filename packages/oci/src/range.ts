@@ -72,7 +72,8 @@ function refused(reason: string, size: number, status?: number): OciError {
   });
 }
 
-const CONTENT_RANGE = /^(?:bytes[ =])?(\d{1,15})-(\d{1,15})(?:\/(?:\d{1,15}|\*))?$/;
+// One digit more for the size than for the last byte: it may be one greater.
+const CONTENT_RANGE = /^(?:bytes[ =])?(\d{1,15})-(\d{1,15})(?:\/(?:\d{1,16}|\*))?$/;
 
 /**
  * Where a chunk of an upload belongs: `<start>-<end>`, both inclusive on the wire (distribution-spec, "Pushing a blob

@@ -3,6 +3,7 @@ import { ContentError, isContentError } from "@meridian/oci";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 import { authV1 } from "@meridian/wire";
 import { CacheControl, sendJson } from "../answer.ts";
+import { badCredentials, basicCredentials, type Credentials } from "../basic-credentials.ts";
 import type { ClientOrigin } from "../client-origin.ts";
 import type { Exchange } from "../exchange.ts";
 import type { ResourceHandlers } from "../handler.ts";
@@ -26,7 +27,7 @@ interface TokenParts {
 
 /** What a client asks for, in either of the protocol's forms. */
 interface TokenQuestion {
-  readonly credentials?: { readonly username: string; readonly password: string };
+  readonly credentials?: Credentials;
   readonly refreshToken: string;
   readonly service: string;
   readonly scopes: string[];
@@ -65,18 +66,6 @@ function questionOfQuery(exchange: Exchange): TokenQuestion {
     scopes: scopesOf(query),
     offlineToken: query.get("offline_token") === "true",
   };
-}
-
-/** Empty Basic credentials are what clients without a login send. Undefined for none. */
-function basicCredentials(header: string | undefined): TokenQuestion["credentials"] {
-  if (header === undefined) return undefined;
-  const match = /^basic(?: +([A-Za-z0-9+/_=-]*))?$/i.exec(header);
-  if (match === null) throw badCredentials("the token endpoint takes Basic credentials");
-  const text = Buffer.from(match[1] ?? "", "base64").toString("utf8");
-  const colon = text.indexOf(":");
-  const username = colon < 0 ? text : text.slice(0, colon);
-  const password = colon < 0 ? "" : text.slice(colon + 1);
-  return username === "" && password === "" ? undefined : { username, password };
 }
 
 function parseForm(body: Buffer, contentType: string | undefined): URLSearchParams {
@@ -167,8 +156,4 @@ function refused(error: unknown): unknown {
   if (isContentError(error, "denied")) return badCredentials(error.message, error);
   if (isContentError(error, "invalid")) return new Refusal("UNSUPPORTED", error.message, { status: 400, cause: error });
   return error;
-}
-
-function badCredentials(message: string, cause?: unknown): Refusal {
-  return new Refusal("UNAUTHORIZED", message, { headers: ["WWW-Authenticate", 'Basic realm="meridian"'], cause });
 }
