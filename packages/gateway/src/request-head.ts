@@ -43,8 +43,13 @@ export function readHead(text: string, end: number, before: HeadFields | undefin
   const line = REQUEST_LINE.exec(text.slice(0, lineEnd));
   if (line === null) return undefined;
   const block = text.slice(lineEnd + 2, end);
-  const fields = before !== undefined && before.text === block ? before : readFields(block);
+  const fields = before !== undefined && before.text === block ? before : readFields(detached(block));
   return fields && { method: line[1] as "GET" | "HEAD", target: line[2]!, fields };
+}
+
+/** A copy that keeps nothing else in memory: a part of a string keeps all of it, here a head with its token. */
+export function detached(text: string): string {
+  return Buffer.from(text).toString();
 }
 
 function readFields(text: string): HeadFields | undefined {

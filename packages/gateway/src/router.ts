@@ -1,3 +1,5 @@
+import { detached } from "./request-head.ts";
+
 /** What a path names. */
 export type ResourceName =
   | "ping"
@@ -74,10 +76,12 @@ export function createPathMatcher(): typeof matchPath {
   return (path) => {
     const before = known.get(path);
     if (before !== undefined) return before;
-    const match = matchPath(path);
-    if (match === undefined || path.length > MAX_REMEMBERED_LENGTH) return match;
+    if (path.length > MAX_REMEMBERED_LENGTH) return matchPath(path);
+    const own = detached(path);
+    const match = matchPath(own);
+    if (match === undefined) return undefined;
     if (known.size >= REMEMBERED_PATHS) known.clear();
-    known.set(path, match);
+    known.set(own, match);
     return match;
   };
 }
