@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { before, describe, test } from "node:test";
+import { CuttingRelay } from "../harness/cutting-relay.ts";
 import { tarOf, writeMultiArchLayout } from "../harness/image-layout.ts";
 import { digestOf } from "../harness/oci-client.ts";
 import { needs } from "../harness/programs.ts";
@@ -107,6 +108,24 @@ export function craneTests(lab: () => Lab): void {
       await lab().mounted("crane/mounted", layers.length + 1);
     });
 
+    test("a push that is cut off in mid-layer is made again by itself", async () => {
+      await using relay = await CuttingRelay.start(lab().cluster.gateway("us"));
+      await tools.login("crane", "auth", "login", relay.registry, "-u", "admin", "--password-stdin");
+      writeFileSync(tools.path("big.tar"), tarOf("big", randomBytes(4_000_000)));
+      relay.cutOnceAfter(2_000_000);
+      const named = await crane(
+        "append",
+        "--oci-empty-base",
+        "-f",
+        tools.path("big.tar"),
+        "-t",
+        `${relay.registry}/crane/cut:v1`,
+      );
+      assert.equal(relay.cuts, 1);
+      await shows("ap", "it", ["digest", at("ap", "crane/cut:v1")], named.slice(named.indexOf("@") + 1));
+      await crane("validate", "--remote", at("ap", "crane/cut:v1"));
+    });
+
     test("an identity token in place of a password buys tokens for pull and push", async () => {
       mkdirSync(tools.path("identity"));
       const auths = { [at("us")]: { identitytoken: await identityToken(lab(), "eu") } };
@@ -144,7 +163,7 @@ export function craneTests(lab: () => Lab): void {
     });
 
     test("catalog lists every repository at each site", async () => {
-      const wanted = ["all", "app", "copied", "flat", "index", "mounted", "pushed", "two"].map(
+      const wanted = ["all", "app", "copied", "cut", "flat", "index", "mounted", "pushed", "two"].map(
         (name) => `crane/${name}`,
       );
       for (const site of SITES) {

@@ -161,6 +161,23 @@ export function regctlTests(lab: () => Lab): void {
       assert.match(await regctl("repo", "ls", at("us")), /^regctl\/app$/m);
     });
 
+    test("an image in sha512 throughout, mounted on, with a referrer: the same digest at every site", async () => {
+      const algorithm = ["--digest-algo", "sha512", "--create", at("eu", "regctl/app:v512")];
+      await regctl("image", "mod", ...algorithm, at("eu", `regctl/app@${made.images[0]?.digest}`));
+      const digest = await digestAt("eu", "regctl/app:v512");
+      assert.match(digest, /^sha512:/);
+      await shows("us", "regctl/app:v512", digest);
+      await regctl("image", "copy", at("us", "regctl/app:v512"), at("us", "regctl/long:v512"));
+      // The config and the layer.
+      await lab().mounted("regctl/long", 2);
+      await shows("ap", `regctl/long@${digest}`, digest);
+      const subject = ["--subject", at("us", `regctl/app@${digest}`), "-f", lab().tools.path("sbom.json")];
+      await regctl("artifact", "put", "--artifact-type", "application/spdx+json", ...subject);
+      await until("ap lists it", async () =>
+        assert.match(await regctl("artifact", "list", at("ap", "regctl/app:v512")), /application\/spdx\+json/),
+      );
+    });
+
     test("tag rm takes a tag away, manifest rm the digest, at every site", async () => {
       await regctl("tag", "rm", at("us", "regctl/copied:v1"));
       await fails("manifest", "head", at("us", "regctl/copied:v1"));
