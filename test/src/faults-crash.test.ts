@@ -36,11 +36,16 @@ describe(`kill -9 in every phase of a write, ${ROUNDS} rounds`, { timeout: 60_00
       const choices = seeded(random.integer(0, 2 ** 31));
       while (round < ROUNDS) {
         const name = names[round++ % names.length] ?? "";
-        await runRound(name, site, choices);
+        await runRound(name, site, choices).catch((error: unknown) => {
+          round = ROUNDS;
+          throw error;
+        });
         counts.set(name, (counts.get(name) ?? 0) + 1);
+        if (ROUNDS >= 50 && round % 10 === 0) process.stderr.write(`${round} of ${ROUNDS} rounds begun\n`);
       }
     };
-    await Promise.all(SITES.map(lane));
+    const ended = await Promise.allSettled(SITES.map(lane));
+    for (const one of ended) if (one.status === "rejected") throw one.reason;
     for (const [name, count] of counts) context.diagnostic(`${count} × ${name}`);
     context.diagnostic(`${promises.interrupted} requests were hit`);
     assert.ok(promises.interrupted > 0, "no request was hit");

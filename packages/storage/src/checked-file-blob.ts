@@ -1,4 +1,4 @@
-import { ContentError, type Digest, Digester, digestAlgorithm } from "@meridian/oci";
+import { ContentError, type Digest, isContentError } from "@meridian/oci";
 import type { ByteSink, ByteSpan, OpenBlob } from "./blob-store.ts";
 import type { FileBlob } from "./file-blob.ts";
 
@@ -10,13 +10,13 @@ const LAST_PIECE_BYTES = 256 * 1024;
 /** What a {@link CheckedFileBlob} asks of its store. */
 export interface CopyVerifier {
   isVerified(digest: Digest, file: FileBlob): boolean;
-  /** Hashes it, once for all who ask meanwhile. @throws ContentError `unavailable` when it was wrong: it has been moved aside. */
+  /**
+   * Hashes it, once for all who ask meanwhile, also when the one who asked first closes its file.
+   * @throws ContentError `unavailable` when it was wrong, and has been moved aside, or was replaced meanwhile.
+   */
   verify(digest: Digest, file: FileBlob): Promise<void>;
   /** Hashes it later, for nobody in particular. */
   verifyLater(digest: Digest): void;
-  verified(digest: Digest, file: FileBlob): void;
-  /** Moves it aside. */
-  wrong(digest: Digest, file: FileBlob, problem: string): Promise<void>;
 }
 
 /**
@@ -30,23 +30,26 @@ export class CheckedFileBlob implements OpenBlob {
   readonly #digest: Digest;
   readonly #file: FileBlob;
   readonly #verifier: CopyVerifier;
+  /** Of this open file, whatever becomes of its name. */
+  #isVerified: boolean;
 
   constructor(digest: Digest, file: FileBlob, verifier: CopyVerifier) {
     this.#digest = digest;
     this.#file = file;
     this.#verifier = verifier;
+    this.#isVerified = verifier.isVerified(digest, file);
     this.size = file.size;
   }
 
   async read(span: ByteSpan, sink: ByteSink, options: { signal?: AbortSignal } = {}): Promise<void> {
-    if (span.start === span.end || this.#verifier.isVerified(this.#digest, this.#file)) {
-      return this.#readVerified(span, sink, options);
-    }
+    this.#isVerified ||= this.#verifier.isVerified(this.#digest, this.#file);
+    if (span.start === span.end || this.#isVerified) return this.#readVerified(span, sink, options);
     if (this.size <= CHECK_FIRST_BYTES) {
       await this.#verifier.verify(this.#digest, this.#file);
+      this.#isVerified = true;
       return this.#readVerified(span, sink, options);
     }
-    if (span.start === 0 && span.end === this.size) return this.#readHashing(sink, options);
+    if (span.start === 0 && span.end === this.size) return this.#readWhileVerifying(sink, options);
     this.#verifier.verifyLater(this.#digest);
     return this.#file.read(span, sink, options);
   }
@@ -72,51 +75,26 @@ export class CheckedFileBlob implements OpenBlob {
     }
   }
 
-  async #readHashing(sink: ByteSink, options: { signal?: AbortSignal }): Promise<void> {
-    const digester = new Digester(digestAlgorithm(this.#digest));
+  /** Hashed by itself while it is sent: however many read it, and however slowly, that happens once. */
+  async #readWhileVerifying(sink: ByteSink, options: { signal?: AbortSignal }): Promise<void> {
     const last = this.size - LAST_PIECE_BYTES;
-    let refused = false;
-    const hashing: ByteSink = {
-      write: (chunk) => {
-        digester.update(chunk);
-        const writing = sink.write(chunk);
-        return writing?.catch((error: unknown) => {
-          refused = true;
-          throw error;
-        });
-      },
-    };
-    const tail = Buffer.allocUnsafe(LAST_PIECE_BYTES);
-    let filled = 0;
-    const keeping: ByteSink = {
-      write(chunk) {
-        digester.update(chunk);
-        tail.set(chunk, filled);
-        filled += chunk.byteLength;
-      },
-    };
+    const verifying = this.#verifier.verify(this.#digest, this.#file);
+    // Looked at below, which may be later than it fails.
+    verifying.catch(() => undefined);
     try {
-      await this.#file.read({ start: 0, end: last }, hashing, options);
-      await this.#file.read({ start: last, end: this.size }, keeping, options);
+      await this.#file.read({ start: 0, end: last }, sink, options);
+      await verifying;
     } catch (error) {
-      if (refused || options.signal?.aborted) throw error;
-      // Nobody can vouch for what was sent: nobody else may complete it.
-      this.#verifier.verifyLater(this.#digest);
-      throw new ContentError("digest-mismatch", `a copy of ${this.#digest} broke off before it was checked`, {
-        cause: error,
+      if (options.signal?.aborted || !isContentError(error, "unavailable")) throw error;
+      // Unless what was sent proves right nobody else may complete it.
+      await verifying.catch((cause: unknown) => {
+        throw new ContentError("digest-mismatch", `the copy of ${this.#digest} has wrong bytes`, { cause });
       });
+      throw error;
     }
-    if (digester.current() !== this.#digest) {
-      await this.#verifier.wrong(this.#digest, this.#file, WRONG_BYTES);
-      throw new ContentError("digest-mismatch", `the copy of ${this.#digest} has wrong bytes`);
-    }
-    this.#verifier.verified(this.#digest, this.#file);
-    await sink.write(tail);
+    await this.#readVerified({ start: last, end: this.size }, sink, options);
   }
 }
-
-/** What is wrong with a copy that can be read. */
-export const WRONG_BYTES = "its bytes do not hash to its digest";
 
 /** Of what was sent nobody knows whether it was written before or after. */
 function changed(digest: Digest, sent: boolean): ContentError {

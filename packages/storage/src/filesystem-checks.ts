@@ -4,7 +4,7 @@ import type { Clock, Logger } from "@meridian/runtime";
 import type { BlobChecks, CheckOptions, CheckOutcome, Damage, QuarantinedCopy } from "./blob-checks.ts";
 import type { OpenBlob } from "./blob-store.ts";
 import type { BufferPool } from "./buffer-pool.ts";
-import { CheckedFileBlob, type CopyVerifier, WRONG_BYTES } from "./checked-file-blob.ts";
+import { CheckedFileBlob, type CopyVerifier } from "./checked-file-blob.ts";
 import type { DigestTurns } from "./digest-turns.ts";
 import { type FileBlob, openFileBlob } from "./file-blob.ts";
 import { errorCode } from "./file-error.ts";
@@ -26,6 +26,7 @@ export interface FilesystemChecksParts {
   readonly log: Logger;
 }
 
+const WRONG_BYTES = "its bytes do not hash to its digest";
 /** Failures that are the copy's own fault, not the disk's or this process's. */
 const BROKEN: ReadonlyMap<string, string> = new Map([
   ["EACCES", "this process may not read it"],
@@ -104,16 +105,12 @@ export class FilesystemChecks implements BlobChecks, CopyVerifier {
     return this.#verified.has(digest, file.state);
   }
 
-  verified(digest: Digest, file: FileBlob): void {
-    this.#verified.add(digest, file.state);
-  }
-
   async verify(digest: Digest, file: FileBlob): Promise<void> {
     const key = `${digest} ${file.state}`;
     const running = this.#underWay.get(key);
-    const hashing = running ?? this.#hash(digest, file, {}).finally(() => this.#underWay.delete(key));
+    const hashing = running ?? this.#hashAt(digest, file.state).finally(() => this.#underWay.delete(key));
     if (running === undefined) this.#underWay.set(key, hashing);
-    if (!(await hashing)) throw new ContentError("unavailable", `the copy of ${digest} was damaged and is moved aside`);
+    if (!(await hashing)) throw new ContentError("unavailable", `the copy of ${digest} is damaged or was replaced`);
   }
 
   verifyLater(digest: Digest): void {
@@ -124,8 +121,12 @@ export class FilesystemChecks implements BlobChecks, CopyVerifier {
       .finally(() => this.#later.delete(digest));
   }
 
-  async wrong(digest: Digest, file: FileBlob, problem: string): Promise<void> {
-    await this.#moveAside(digest, problem, file.state);
+  /** Through a file of its own: a reader may close its own at any time. */
+  async #hashAt(digest: Digest, state: string): Promise<boolean> {
+    const found = await this.#openFile(digest);
+    if (typeof found === "string") return false;
+    await using file = found;
+    return file.state === state && (await this.#hash(digest, file, {}));
   }
 
   async #openFile(digest: Digest): Promise<FileBlob | "absent" | "damaged"> {
@@ -155,10 +156,11 @@ export class FilesystemChecks implements BlobChecks, CopyVerifier {
     } catch (error) {
       signal?.throwIfAborted();
       if (!isContentError(error, "unavailable")) throw error;
-      problem = problemOf(error.cause) ?? "it ends early or cannot be read";
+      problem = error.cause === undefined ? "it ends early" : problemOf(error.cause);
+      if (problem === undefined) throw error;
     }
     if (problem === undefined) {
-      if (await file.isUnwritten()) this.verified(digest, file);
+      if (await file.isUnwritten()) this.#verified.add(digest, file.state);
       return true;
     }
     await this.#moveAside(digest, problem, file.state);

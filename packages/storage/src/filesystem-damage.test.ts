@@ -167,6 +167,30 @@ test("a large copy is hashed while it is sent, and its last piece never comes wh
   assert.equal(digestOf(await collect(again)), digest);
 });
 
+test("a reader that gives up in the midst of the first hashing spoils it for nobody", async () => {
+  await using folder = await temporaryFolder();
+  const content = pattern(8_000_000);
+  {
+    await using store = await openStoreIn(folder.path);
+    await put(store, "u", content);
+  }
+  await using store = await openStoreIn(folder.path);
+  const digest = digestOf(content);
+  const told: Damage[] = [];
+  using _watching = store.checks!.watch((damage) => void told.push(damage));
+  const [first, second] = [(await store.open(digest))!, (await store.open(digest))!];
+  const span = { start: 0, end: content.length };
+  const given = first.read(span, { write() {} }).catch((error: unknown) => error);
+  const parts: Buffer[] = [];
+  const read = second.read(span, { write: (chunk) => void parts.push(Buffer.from(chunk)) });
+  await first[Symbol.asyncDispose]();
+  await given;
+  await read;
+  await second[Symbol.asyncDispose]();
+  assert.deepEqual(Buffer.concat(parts), content);
+  assert.deepEqual(told, []);
+});
+
 test("a part of a large copy starts a check of the whole", async () => {
   await using at = await watched();
   const size = 65 * 1024 * 1024;

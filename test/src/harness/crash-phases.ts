@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Answer, digestOf, MANIFEST_TYPE, makeImage, type OciClient, type TestImage } from "./oci-client.ts";
 import type { Seeded } from "./seeded.ts";
+import { until } from "./until.ts";
 
 /** What clients were told, for comparison with what is there at the end. */
 export class Promises {
@@ -58,9 +59,9 @@ async function hit<T>(
   });
   // In tenths, as most of it is over in a few milliseconds.
   const wait = random.integer(0, withinMs * 10) / 10;
-  const until = performance.now() + wait;
+  const at = performance.now() + wait;
   if (wait > 5) await sleep(wait - 2);
-  while (performance.now() < until) await new Promise((resolve) => setImmediate(resolve));
+  while (performance.now() < at) await new Promise((resolve) => setImmediate(resolve));
   kill();
   return answered;
 }
@@ -191,7 +192,9 @@ export const PHASES: Readonly<Record<string, Phase>> = {
   "fetch from another site": async (context) => {
     const { at, elsewhere, random } = context;
     const repository = random.pick(REPOSITORIES);
-    const image = await pushed(elsewhere, context, repository, random.integer(1_000_000, 5_000_000));
+    // That one may just have been killed in a round of its own.
+    const size = random.integer(1_000_000, 5_000_000);
+    const image = await until("the other site took it", () => pushed(elsewhere, context, repository, size), 240_000);
     const digest = digestOf(image.layers[0] ?? Buffer.alloc(0));
     const pulling = at.call(`/v2/${repository}/blobs/${digest}`, { discard: true });
     const answer = await hit(context, 80, pulling);
