@@ -1,15 +1,16 @@
 import { execFileSync } from "node:child_process";
+import { benchIdle } from "./idle.ts";
 import { benchPullPath } from "./pull-path.ts";
 import { benchRecordLag, type LagRow } from "./record-lag.ts";
 
-/** `npx pnpm bench [pull] [lag]`: the tables of benchmarks/README.md, measured now. */
+/** `npx pnpm bench [pull] [lag] [idle]`: the tables of benchmarks/README.md, measured now. */
 const chosen = process.argv.slice(2);
 const wants = (name: string): boolean => chosen.length === 0 || chosen.includes(name);
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
-const unknown = chosen.filter((name) => !["pull", "lag"].includes(name));
+const unknown = chosen.filter((name) => !["pull", "lag", "idle"].includes(name));
 if (unknown.length > 0) {
-  say(`no benchmark "${unknown.join(" ")}"; there are pull and lag`);
+  say(`no benchmark "${unknown.join(" ")}"; there are pull, lag and idle`);
   process.exit(2);
 }
 
@@ -37,6 +38,18 @@ if (wants("lag")) {
     ["log driver", "pushes", "p50 ms", "p99 ms", "max ms"],
     rows.map((row) => [row.driver, String(row.pushes), row.p50.toFixed(1), row.p99.toFixed(1), row.max.toFixed(1)]),
   );
+}
+if (wants("idle")) {
+  if (process.platform !== "linux") say("the idle processes are left out: they need Linux's /proc");
+  else {
+    const rows = await benchIdle("embedded", say);
+    if (isOnPath("nats-server")) rows.push(...(await benchIdle("nats", say)));
+    else say("idle processes on NATS are left out: they need nats-server on PATH");
+    print(
+      ["idle process", "CPU %", "wake-ups/s", "RssAnon MB"],
+      rows.map((row) => [row.process, row.cpu.toFixed(2), row.wakes.toFixed(0), row.memory.toFixed(0)]),
+    );
+  }
 }
 
 function show(value: number): string {

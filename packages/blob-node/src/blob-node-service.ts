@@ -2,6 +2,7 @@ import { ContentError, type Digest, type DigestAlgorithm, parseDigest } from "@m
 import type { ServiceImpl } from "@meridian/rpc";
 import type { BlobStore } from "@meridian/storage";
 import { blobV1 } from "@meridian/wire";
+import type { FetchClass } from "./fetch-scheduler.ts";
 import type { FetchTable } from "./fetch-table.ts";
 import type { LostBlobs } from "./lost-blobs.ts";
 import type { NodeStateFile } from "./node-state.ts";
@@ -87,6 +88,12 @@ export function createBlobNodeService(options: BlobNodeServiceOptions): ServiceI
   };
 }
 
+const { METADATA, BACKGROUND } = blobV1.FetchPriority;
+const CLASSES: Readonly<Partial<Record<blobV1.FetchPriority, FetchClass>>> = {
+  [METADATA]: "metadata",
+  [BACKGROUND]: "background",
+};
+
 /** A caller that goes away leaves the fetch running. */
 async function fetchBlob(
   { store, fetches, state }: BlobNodeServiceOptions,
@@ -97,11 +104,10 @@ async function fetchBlob(
   const present = await store.stat(digest);
   if (present !== undefined) return { size: BigInt(present.size), fetchedBytes: 0n };
   state.requireTaking();
-  const background = request.priority === blobV1.FetchPriority.BACKGROUND;
   const { fetch, started } = fetches.join(digest, {
     holders: request.holders,
     size: request.size === 0n ? undefined : Number(request.size),
-    class: background ? "background" : "pull",
+    class: CLASSES[request.priority] ?? "pull",
   });
   const { size } = await Promise.race([fetch.stored, whenAborted(signal)]);
   return { size: BigInt(size), fetchedBytes: BigInt(started ? fetch.moved : 0) };

@@ -49,6 +49,20 @@ describe("FetchScheduler", () => {
     assert.deepEqual(granted, ["running", "wanted"]);
   });
 
+  it("lets metadata go before the rest, and neither take a pull's slots", async () => {
+    granted.length = 0;
+    const scheduler = new FetchScheduler({ pull: 1, background: 1 });
+    const running = ask(scheduler, "running", "background", 1);
+    ask(scheduler, "layer", "background", 10);
+    ask(scheduler, "manifest", "metadata", 100);
+    ask(scheduler, "pull", "pull", 1_000);
+    await turn();
+    assert.deepEqual(granted, ["running", "pull"]);
+    running.cancel();
+    await turn();
+    assert.deepEqual(granted, ["running", "pull", "manifest"]);
+  });
+
   it("starves no large one", async () => {
     granted.length = 0;
     const scheduler = new FetchScheduler({ pull: 1, background: 1 });

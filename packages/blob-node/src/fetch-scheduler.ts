@@ -1,5 +1,10 @@
-/** `pull`: somebody waits for the blob; `background`: nobody does. */
-export type FetchClass = "pull" | "background";
+/** `pull`: somebody waits for the blob. Nobody does for `metadata`, manifests and configs, and for `background`, the rest. */
+export type FetchClass = "pull" | "metadata" | "background";
+
+/** How many fetches run at once. `background` is for metadata too: however much of it there is, a pull finds its slots free. */
+export type FetchLimits = Readonly<Record<Slot, number>>;
+
+type Slot = "pull" | "background";
 
 /** A place in the queue. */
 export interface FetchTicket {
@@ -20,14 +25,14 @@ interface Waiting {
 // Every so many grants the oldest goes before the smallest, so that a stream of small blobs starves no large one.
 const OLDEST_EVERY = 4;
 
-/** Lets a bounded number of fetches run. The two classes have slots of their own; within one, the smallest goes first. */
+/** Lets a bounded number of fetches run. Pulls have slots of their own; of the others metadata go first, then the smallest. */
 export class FetchScheduler {
-  readonly #limits: Readonly<Record<FetchClass, number>>;
-  readonly #running: Record<FetchClass, number> = { pull: 0, background: 0 };
+  readonly #limits: FetchLimits;
+  readonly #running: Record<Slot, number> = { pull: 0, background: 0 };
   readonly #waiting: Waiting[] = [];
   #grants = 0;
 
-  constructor(limits: Readonly<Record<FetchClass, number>>) {
+  constructor(limits: FetchLimits) {
     this.#limits = limits;
   }
 
@@ -35,7 +40,7 @@ export class FetchScheduler {
   enqueue(queue: FetchClass, size: number | undefined): FetchTicket {
     const { promise, resolve } = Promise.withResolvers<Disposable>();
     let over = false;
-    let slotOf: FetchClass | undefined;
+    let slotOf: Slot | undefined;
     const cancel = (): void => {
       if (over) return;
       over = true;
@@ -44,7 +49,7 @@ export class FetchScheduler {
       this.#grantNext();
     };
     const grant = (): void => {
-      slotOf = entry.queue;
+      slotOf = slotFor(entry.queue);
       this.#running[slotOf] += 1;
       resolve({ [Symbol.dispose]: cancel });
     };
@@ -62,25 +67,35 @@ export class FetchScheduler {
   }
 
   #grantNext(): void {
-    for (const queue of ["pull", "background"] as const) {
-      while (this.#running[queue] < this.#limits[queue]) {
-        const next = this.#takeNext(queue);
+    for (const slot of ["pull", "background"] as const) {
+      while (this.#running[slot] < this.#limits[slot]) {
+        const next = this.#takeNext(slot);
         if (next === undefined) break;
         next.grant();
       }
     }
   }
 
-  #takeNext(queue: FetchClass): Waiting | undefined {
+  #takeNext(slot: Slot): Waiting | undefined {
     this.#grants += 1;
     const oldestFirst = this.#grants % OLDEST_EVERY === 0;
     let best: Waiting | undefined;
     for (const entry of this.#waiting) {
-      if (entry.queue !== queue) continue;
-      if (best === undefined || (!oldestFirst && entry.size < best.size)) best = entry;
+      if (slotFor(entry.queue) !== slot) continue;
+      if (best === undefined || (!oldestFirst && isBefore(entry, best))) best = entry;
     }
     if (best === undefined) this.#grants -= 1;
     else this.#waiting.splice(this.#waiting.indexOf(best), 1);
     return best;
   }
+}
+
+function slotFor(queue: FetchClass): Slot {
+  return queue === "pull" ? "pull" : "background";
+}
+
+/** Metadata first: without it nobody knows what else an image needs. Then the smaller one. */
+function isBefore(one: Waiting, other: Waiting): boolean {
+  if (one.queue !== other.queue) return one.queue === "metadata";
+  return one.size < other.size;
 }

@@ -1,6 +1,6 @@
 import type { Digest } from "@meridian/oci";
 import { BlobFetch, type BlobFetchDeps } from "./blob-fetch.ts";
-import { type FetchClass, FetchScheduler } from "./fetch-scheduler.ts";
+import { type FetchClass, type FetchLimits, FetchScheduler } from "./fetch-scheduler.ts";
 
 /** How a fetch is asked for. */
 export interface FetchRequest {
@@ -13,7 +13,7 @@ export interface FetchRequest {
 
 /** What a {@link FetchTable} needs. */
 export interface FetchTableOptions extends BlobFetchDeps {
-  readonly limits: Readonly<Record<FetchClass, number>>;
+  readonly limits: FetchLimits;
   /** Called when a fetch has stored a blob. */
   readonly onStored: (digest: Digest, size: number) => void;
 }

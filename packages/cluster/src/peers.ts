@@ -32,7 +32,7 @@ export interface SiteMonitor extends AsyncDisposable {
   /** All other members: live ones nearest first, then suspect, unknown, down. */
   ordered(): readonly string[];
   /** Reports what a real request saw: counts beside the probes. */
-  report(site: string, outcome: "ok" | "failed" | "slow"): void;
+  report(site: string, outcome: "ok" | "failed"): void;
   /** Calls `listener` whenever a site's state changes, until disposed. */
   subscribe(listener: (health: SiteHealth) => void): Disposable;
 }

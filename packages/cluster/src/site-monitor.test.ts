@@ -189,10 +189,9 @@ describe("site monitor", () => {
   test("failures of real requests make a site suspect; probes bring it back", async () => {
     using world = worldOf({ "us/g": 10 });
     await world.time.advance(600);
-    for (const outcome of ["failed", "failed", "ok", "slow", "failed", "failed"] as const)
-      world.monitor.report("us", outcome);
+    for (const outcome of ["failed", "failed", "ok", "failed", "failed"] as const) world.monitor.report("us", outcome);
     assert.equal(world.monitor.health("us").state, "live");
-    world.monitor.report("us", "slow");
+    world.monitor.report("us", "failed");
     assert.equal(world.monitor.health("us").state, "suspect");
     await world.time.advance(1_000);
     assert.equal(world.monitor.health("us").state, "live");

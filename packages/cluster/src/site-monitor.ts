@@ -96,7 +96,7 @@ class ProbingSiteMonitor implements SiteMonitor {
       .map(({ site }) => site);
   }
 
-  report(site: string, outcome: "ok" | "failed" | "slow"): void {
+  report(site: string, outcome: "ok" | "failed"): void {
     this.#update(site, (state, now) => state.reported(now, outcome));
   }
 

@@ -4,7 +4,7 @@ import type { SiteHealth } from "./peers.ts";
 export interface SiteStateLimits {
   /** Probes missed in a row that make a live site suspect. */
   readonly suspectAfterMisses: number;
-  /** Failures of real requests, without a good one between them, that make a live site suspect; a slow one counts half. */
+  /** Failures of real requests, without a good one between them, that make a live site suspect. */
   readonly suspectAfterFailures: number;
   /** Milliseconds without any answer after which a site that was reached before is down. */
   readonly downAfterMs: number;
@@ -78,13 +78,13 @@ export class SiteState {
   }
 
   /** A real request to the site ended. A good one shows life but does not by itself bring a site back. */
-  reported(at: number, outcome: "ok" | "failed" | "slow"): void {
+  reported(at: number, outcome: "ok" | "failed"): void {
     if (outcome === "ok") {
       this.#failures = 0;
       if (this.#lastAnswerAt !== undefined) this.#lastAnswerAt = at;
       return;
     }
-    this.#failures += outcome === "slow" ? 0.5 : 1;
+    this.#failures += 1;
     if (this.#state !== "live" || this.#failures < this.#limits.suspectAfterFailures) return;
     this.#state = "suspect";
     this.#goods = 0;

@@ -91,9 +91,10 @@ export function createDispatch(options: DispatchOptions): Dispatch {
     handle(exchange) {
       const startedAt = clock.monotonic();
       const match = matchPath(exchange.path);
-      const span = startServerSpan(tracer, spanName(exchange.method, match), {
-        traceparent: exchange.header("traceparent"),
-      });
+      // Health checks come every few seconds for ever: traces are for what users ask.
+      const span = isHealthCheck(match)
+        ? undefined
+        : startServerSpan(tracer, spanName(exchange.method, match), { traceparent: exchange.header("traceparent") });
       if (span === undefined) {
         void serve(exchange, match, startedAt);
         return;
@@ -122,13 +123,17 @@ function run(
 ): void | Promise<void> {
   if (match === undefined) throw new Refusal("NAME_UNKNOWN", "there is nothing at this path", { status: 404 });
   const handler = handlerOf(exchange, options.routes[match.resource]);
-  if (match.resource !== "livez" && match.resource !== "readyz") options.requestLimits.ofAddress(exchange);
+  if (!isHealthCheck(match)) options.requestLimits.ofAddress(exchange);
   if (match.name === "") return handler(exchange, match);
   if (underWay > options.maxRequests) throw busy(exchange, "too many requests at once", 1);
   if (tryParseRepository(match.name) === undefined) throw new Refusal("NAME_INVALID", "invalid repository name");
   const wanted = exchange.header("meridian-min-version");
   if (wanted === undefined && options.readiness.ready) return handler(exchange, match);
   return afterWaiting(exchange, match, handler, wanted, options);
+}
+
+function isHealthCheck(match: Match | undefined): boolean {
+  return match?.resource === "livez" || match?.resource === "readyz";
 }
 
 function handlerOf(exchange: Exchange, handlers: ResourceHandlers): Handler {

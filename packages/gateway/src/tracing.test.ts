@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { test } from "node:test";
 import { startTelemetry, type TelemetryOptions } from "@meridian/runtime";
-import { adminOf } from "./http-client.fixture.ts";
+import { SpanStatusCode } from "@opentelemetry/api";
+import { adminOf, ask } from "./http-client.fixture.ts";
 import { startTestCluster } from "./test-cluster.fixture.ts";
 
 type Exporter = NonNullable<TelemetryOptions["exporter"]>;
@@ -11,15 +12,16 @@ type Span = Parameters<Exporter["export"]>[0][number];
 const who = { service: "gateway", site: "eu", process: "gateway-1", version: "0.0.0" };
 const SAMPLED = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-test("one pull is one trace, from the token to the blob node", async () => {
-  const ended: Span[] = [];
-  const exporter: Exporter = {
-    export(spans, done) {
-      ended.push(...spans);
-      done({ code: 0 });
-    },
-    shutdown: async () => undefined,
-  };
+const ended: Span[] = [];
+const exporter: Exporter = {
+  export(spans, done) {
+    ended.push(...spans);
+    done({ code: 0 });
+  },
+  shutdown: async () => undefined,
+};
+
+test("one pull is one trace, from the token to the blob node; health checks are none, a challenge is no error", async () => {
   const telemetry = await startTelemetry({ ...who, sampleRatio: 0, exporter });
   await using cluster = await startTestCluster();
   const admin = adminOf(cluster.site, "team/app");
@@ -27,6 +29,10 @@ test("one pull is one trace, from the token to the blob node", async () => {
   await admin.get("/manifests/v1", { traceparent: SAMPLED });
   await admin.get(`/blobs/${layer}`, { traceparent: SAMPLED });
   await admin.get(`/blobs/${layer}`);
+  const { url } = cluster.site.gateway;
+  for (const path of ["/livez", "/readyz"]) await ask(url, "GET", path, { headers: { traceparent: SAMPLED } });
+  const challenged = await ask(url, "GET", "/v2/team/app/tags/list", { headers: { traceparent: SAMPLED } });
+  assert.equal(challenged.status, 401);
   await telemetry.shutdown();
 
   assert.deepEqual(tree(ended, "pull.manifest"), ["auth.verify", "catalog.get", "policy.decide"]);
@@ -37,6 +43,12 @@ test("one pull is one trace, from the token to the blob node", async () => {
     "policy.decide",
     "route.select",
   ]);
+  assert.deepEqual(tree(ended, "get.tags"), ["auth.verify", "policy.decide"]);
+  assert.deepEqual([...new Set(ended.map(({ status }) => status.code))], [SpanStatusCode.UNSET]);
+  assert.deepEqual(
+    ended.filter(({ name }) => /livez|readyz/.test(name)),
+    [],
+  );
   assert.ok(ended.every((span) => span.spanContext().traceId === SAMPLED.slice(3, 35)));
 });
 

@@ -1,3 +1,4 @@
+import { OciError } from "@meridian/oci";
 import { context, type Span, SpanStatusCode, trace } from "@opentelemetry/api";
 import type { Exchange } from "./exchange.ts";
 import type { Match } from "./router.ts";
@@ -47,8 +48,10 @@ export function step<T>(exchange: Pick<Exchange, "traced">, name: string, run: (
   }
 }
 
+/** A refusal is an answer: only what this side failed at is an error (OpenTelemetry's HTTP conventions for servers). */
 function endFailed(span: Span, error: unknown): never {
-  span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.message : String(error) });
+  if (error instanceof OciError && error.status < 500) span.setAttribute("error.type", error.code);
+  else span.setStatus({ code: SpanStatusCode.ERROR, message: error instanceof Error ? error.message : String(error) });
   span.end();
   throw error;
 }

@@ -1,8 +1,12 @@
+import { readFile } from "node:fs/promises";
 import { type EventLogs, openEmbeddedLogs, openNatsLogs } from "@meridian/eventlog";
 import { isContentError } from "@meridian/oci";
 import type { Clock, Logger, Random, Timers } from "@meridian/runtime";
+import { usageError } from "../exit-status.ts";
 import type { ProcessIdentity } from "./identity.ts";
 import type { SiteConfig, SiteSecrets } from "./site-config.ts";
+
+type NatsTls = Extract<SiteConfig["log"], { driver: "nats" }>["tls"];
 
 const RETRY_MS = 200;
 /** Attempts between two lines in the log about a server that cannot be reached. */
@@ -25,7 +29,7 @@ export async function openLog(
   }
 }
 
-function openOnce(
+async function openOnce(
   config: SiteConfig,
   inputs: {
     readonly identity: ProcessIdentity;
@@ -43,7 +47,23 @@ function openOnce(
     return openEmbeddedLogs({ path: identity.folder("log"), site, writer, clock, timers, random, log });
   }
   const { servers, user, replicas, durableAcks } = config.log;
+  const tls = await readTls(config.log.tls);
   const pass = secrets.natsPassword;
   const login = user === undefined || pass === undefined ? {} : { user, pass };
-  return openNatsLogs({ servers, site, writer, clock, timers, random, log, replicas, durableAcks, ...login });
+  return openNatsLogs({ servers, site, writer, clock, timers, random, log, replicas, durableAcks, ...login, ...tls });
+}
+
+/** Read at each attempt, so that a certificate that was renewed while the server was away is used. */
+async function readTls(files: NatsTls): Promise<{ readonly tls?: Readonly<Record<string, string>> }> {
+  if (files === undefined) return {};
+  const read = Object.entries(files).map(async ([name, path]) => [name, await readPem(path)] as const);
+  return { tls: Object.fromEntries(await Promise.all(read)) };
+}
+
+async function readPem(path: string): Promise<string> {
+  try {
+    return await readFile(path, "utf8");
+  } catch (cause) {
+    throw usageError(`cannot read ${path}, which log.tls names: ${(cause as Error).message}`, { cause });
+  }
 }

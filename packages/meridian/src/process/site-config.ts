@@ -20,6 +20,11 @@ const logSchema = z.discriminatedUnion("driver", [
     servers: z.array(z.string().min(3)).nonempty(),
     /** NATS user; its password is `natsPassword` in the secrets file. Absent: no login. */
     user: z.string().optional(),
+    /** TLS to the servers: the CA of their certificates, and this process's own where they ask for one; PEM files. Absent: no TLS. */
+    tls: z
+      .strictObject({ ca: path, cert: path.optional(), key: path.optional() })
+      .refine(({ cert, key }) => (cert === undefined) === (key === undefined), "cert and key belong together")
+      .optional(),
     /** Replicas of each stream inside the site: 1, or 3 with a cluster of three or more servers. Default 1. */
     replicas: z.union([z.literal(1), z.literal(3), z.literal(5)]).default(1),
     /** True when the servers fsync before they acknowledge (`sync_interval: always`, or replicas 3). Default false: entries stay in the outbox for three minutes. */
