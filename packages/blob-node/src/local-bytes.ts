@@ -26,7 +26,9 @@ export interface LocalBytesOptions {
 /** The bytes of this node, called from inside its process or by its byte listener. */
 export function createLocalBytes(options: LocalBytesOptions): NodeBytes {
   const { self, store, uploads, state, load } = options;
+  const link = store.link?.bind(store);
   return {
+    ...(link === undefined ? {} : { link }),
     cached: (digest) => store.cached?.(digest),
     async open(digest, readOptions) {
       const holders = readOptions.holders.filter((node) => node !== self);

@@ -58,6 +58,11 @@ export interface NodeBytes {
    * be written to. Absent: the node is another process.
    */
   cached?(digest: Digest): Uint8Array | undefined;
+  /**
+   * A URL by which anybody may read the stored blob, in ranges too, for so long; undefined when it is not stored. Absent:
+   * the node gives none, or is another process.
+   */
+  link?(digest: Digest, options: { readonly forMs: number }): Promise<string | undefined>;
   /** Undefined when neither the node nor any of the holders has it. @throws ContentError `unavailable` when a holder could not be asked. */
   open(digest: Digest, options: ReadOptions): Promise<ServedBlob | undefined>;
   /**

@@ -6,11 +6,13 @@ import type { NodeBytes, OpenSpan } from "@meridian/transfer";
 import { type Access, repositoryNeed } from "../access.ts";
 import { type AnswerHeaders, CacheControl } from "../answer.ts";
 import type { BlobSources, OpenedBlob } from "../blob-sources.ts";
+import type { ClientOrigin } from "../client-origin.ts";
 import type { CommitRecords } from "../commit-records.ts";
 import { entityTag, isFresh } from "../conditional.ts";
 import type { AnswerBody, Exchange } from "../exchange.ts";
 import type { FindContent } from "../find-content.ts";
 import { type ResourceHandlers, whenReady } from "../handler.ts";
+import { redirectTarget } from "../redirect-target.ts";
 import { Refusal } from "../refusal.ts";
 import { step } from "../tracing.ts";
 
@@ -22,6 +24,8 @@ interface BlobParts {
   readonly sources: BlobSources;
   readonly bytesOf: (node: string) => NodeBytes | undefined;
   readonly commit: CommitRecords;
+  readonly clients: Pick<ClientOrigin, "origin">;
+  readonly maxStalenessMs: number;
   readonly log: Logger;
 }
 
@@ -79,6 +83,11 @@ async function pullFromNodes(exchange: Exchange, name: string, view: LinkView, p
     exchange.send(304, contentHeaders(view.digest, parts.answers));
     return;
   }
+  const target = await redirectTarget(exchange, view, { ...parts, node: parts.bytesOf(parts.answers.self) });
+  if (target !== undefined) {
+    redirect(exchange, view.digest, target, parts.answers);
+    return;
+  }
   const header = rangeHeader(exchange, view.digest);
   await using blob = await parts.sources.open(name, view, firstSpan(header, view.size), exchange.signal);
   const spans = parseRange(header, blob.size);
@@ -86,6 +95,13 @@ async function pullFromNodes(exchange: Exchange, name: string, view: LinkView, p
   if (spans === undefined) await sendSpan(exchange, 200, headers, blob, { start: 0, end: blob.size }, parts.log);
   else if (spans.length === 1) await sendPartial(exchange, headers, blob, spans[0]!, parts.log);
   else await sendMultipart(exchange, headers, blob, spans, parts.log);
+}
+
+/** The client asks there for the same range. The URL is for it alone, and not for long. */
+function redirect(exchange: Exchange, digest: Digest, target: string, answers: AnswerHeaders): void {
+  const headers = ["Location", target, "Docker-Content-Digest", digest, "Cache-Control", "no-store"];
+  headers.push("Content-Length", "0", ...answers.fixed, "Meridian-Version", answers.version(), ...answers.stale());
+  exchange.send(307, [...headers, "Meridian-Served-By", answers.self, "Meridian-Route", "redirect"]);
 }
 
 /** The Range header, unless If-Range names something else (RFC 9110 §13.1.5). */

@@ -13,12 +13,13 @@ export async function openBlobs({ clock, log, loaded, identity }: Foundation): P
   if (s3 === undefined) return openFilesystemStore({ root: identity.folder("blobs"), clock, timers, log });
   const credentials = await s3Credentials(s3, { env: process.env, clock });
   const { openS3Store } = await import("@meridian/storage/s3");
-  const { endpoint, bucket, prefix, region, pathStyle, sse, createBucket } = s3;
+  const { endpoint, bucket, prefix, region, pathStyle, sse, redirect, createBucket } = s3;
   return openS3Store({
     place: { endpoint, bucket, prefix, region, pathStyle, ca: authorityOf(s3) },
     credentials,
     encryption: sse,
     owner: nodeName(identity.topology),
+    links: redirect,
     createBucket,
     ...{ clock, timers, random, log },
   });

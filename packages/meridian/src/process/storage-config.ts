@@ -1,3 +1,4 @@
+import { isIP } from "node:net";
 import { z } from "zod";
 
 const path = z.string().min(1);
@@ -51,8 +52,18 @@ export const storageSchema = z
       const message = "accessKeyFile and secretKeyFile go together";
       issues.push({ code: "custom", input: value, path: ["s3"], message });
     }
+    if (s3?.redirect) {
+      const { protocol, hostname } = new URL(s3.endpoint);
+      const message = "needs an https endpoint with a name, which clients reach (http://localhost for trying it)";
+      const isFit = hostname === "localhost" || (protocol === "https:" && !isAddress(hostname));
+      if (!isFit) issues.push({ code: "custom", input: value, path: ["s3", "redirect"], message });
+    }
   })
   .prefault({});
+
+function isAddress(hostname: string): boolean {
+  return isIP(hostname.replace(/^\[|\]$/g, "")) !== 0;
+}
 
 /** See {@link storageSchema}. */
 export type S3Config = z.infer<typeof s3Schema>;

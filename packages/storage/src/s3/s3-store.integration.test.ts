@@ -170,7 +170,7 @@ onMinio("S3 store on MinIO", (minio) => {
   }
 
   test("a signed URL gives the blob and its ranges to anybody, until it expires", async () => {
-    await using store = await openStoreAt(minio().newPlace());
+    await using store = await openStoreAt(minio().newPlace(), { links: true });
     const content = pattern(100_000);
     const digest = await put(store, "u", content);
     assert.equal(await store.link?.(digestOf("absent"), { forMs: 30_000 }), undefined);

@@ -28,6 +28,8 @@ export interface S3StoreOptions {
   readonly encryption?: S3Encryption;
   /** The node that writes here and nobody else, as site/process: a bucket (or prefix) marked by another is refused. */
   readonly owner: string;
+  /** Give out signed URLs of blobs: see {@link BlobStore.link}. */
+  readonly links?: boolean;
   /** Make the bucket when it is missing. */
   readonly createBucket?: boolean;
   readonly clock: Clock;
@@ -68,6 +70,7 @@ export async function openS3Store(options: S3StoreOptions): Promise<BlobStore> {
 const DEAF = { onWrong: () => {}, onGone: () => {}, onClosed: () => {} };
 
 class S3Store implements BlobStore {
+  readonly link?: BlobStore["link"];
   readonly #options: S3StoreOptions;
   readonly #connection: S3Client;
   readonly #bucket: S3Bucket;
@@ -104,6 +107,7 @@ class S3Store implements BlobStore {
         publishing: (digest, size, place) => this.#publishing(digest, size, place),
       }),
     );
+    if (options.links) this.link = (digest, { forMs }) => this.#link(digest, forMs);
     this.#repeated = [
       timers.every(TRY_TO_PREPARE_EVERY_MS, () => void this.tryToPrepare()),
       timers.every(SWEEP_EVERY_MS, () => this.#sweepLater()),
@@ -176,7 +180,7 @@ class S3Store implements BlobStore {
     return { ...(await this.#count.read()), freeBytes: Number.POSITIVE_INFINITY };
   }
 
-  async link(digest: Digest, { forMs }: { forMs: number }): Promise<string | undefined> {
+  async #link(digest: Digest, forMs: number): Promise<string | undefined> {
     const seconds = Math.floor(forMs / 1000);
     if (seconds < 1 || (await this.#sizeOf(digest)) === undefined) return undefined;
     return this.#bucket.signedUrl(this.#layout.blob(digest), seconds);
