@@ -52,3 +52,13 @@ test("lends large buffers to those who want much, while there are any", async ()
   assert.equal(pool.lent, 0);
   assert.deepEqual([pool.tryAcquire(11)?.length, pool.tryAcquire(11)?.length], [100, 10]);
 });
+
+test("lends a second buffer only while few are out", async () => {
+  const pool = new BufferPool({ bufferBytes: 10, maxBuffers: 4, sparesBelow: 2 });
+  await pool.acquire();
+  const spare = pool.trySpare();
+  assert.equal(spare?.length, 10);
+  assert.equal(pool.trySpare(), undefined);
+  assert.equal((await pool.acquire()).length, 10, "a first one is there all the same");
+  pool.release(spare);
+});

@@ -10,6 +10,9 @@ export const LARGE_BUFFERS: BufferKind = { bufferBytes: 1024 * 1024, maxBuffers:
 /** Unused large buffers that are kept: what one stream uses. */
 const KEPT_LARGE = 2;
 
+/** Streams read ahead into a second buffer while fewer buffers than this are out: 200 streams hold some 70 MB. */
+export const SPARES_BELOW = 64;
+
 /** Buffers of one size. */
 export interface BufferKind {
   readonly bufferBytes: number;
@@ -22,15 +25,21 @@ export class BufferPool {
   readonly bufferBytes: number;
   readonly #usual: Shelf;
   readonly #large: Shelf;
+  readonly #sparesBelow: number;
   readonly #waiting: Array<(buffer: Buffer) => void> = [];
 
-  /** `maxBuffers`: how many may be out at once, 512 (128 MiB) when absent, beside the `large` ones: none when absent. */
+  /**
+   * `maxBuffers`: how many may be out at once, 512 (128 MiB) when absent, beside the `large` ones: none when absent.
+   * `sparesBelow`: {@link trySpare} gives none while so many are out; no bound of its own when absent.
+   */
   constructor({
     bufferBytes = BUFFER_BYTES,
     maxBuffers = 512,
     large = { bufferBytes: 0, maxBuffers: 0 },
-  }: Partial<BufferKind> & { readonly large?: BufferKind } = {}) {
+    sparesBelow = maxBuffers,
+  }: Partial<BufferKind> & { readonly large?: BufferKind; readonly sparesBelow?: number } = {}) {
     this.bufferBytes = bufferBytes;
+    this.#sparesBelow = sparesBelow;
     this.#usual = new Shelf({ bufferBytes, maxBuffers }, KEPT);
     this.#large = new Shelf(large, KEPT_LARGE);
   }
@@ -41,17 +50,22 @@ export class BufferPool {
   }
 
   /**
-   * A buffer, when one is left and nobody waits; a large one when more than
-   * the usual ones hold is `wanted`, in bytes. Its content is whatever was in it.
+   * A buffer, when one is left and nobody waits; a large one when more than the usual ones hold is `wanted`, in bytes.
+   * Its content is whatever was in it.
    */
   tryAcquire(wanted = 0): Buffer | undefined {
     if (this.#waiting.length > 0) return undefined;
     return (wanted > this.bufferBytes ? this.#large.take() : undefined) ?? this.#usual.take();
   }
 
+  /** A second buffer for whoever holds one: with many streams under way each does with one, they overlap each other. */
+  trySpare(wanted = 0): Buffer | undefined {
+    return this.#usual.lent < this.#sparesBelow ? this.tryAcquire(wanted) : undefined;
+  }
+
   /**
    * A buffer, as soon as there is one. Whoever holds one must not wait for a second, or all may wait for each other:
-   * a second is for {@link tryAcquire}. Rejects with the signal's reason when it aborts first.
+   * a second is for {@link trySpare}. Rejects with the signal's reason when it aborts first.
    */
   async acquire({ wanted, signal }: { wanted?: number; signal?: AbortSignal } = {}): Promise<Buffer> {
     signal?.throwIfAborted();

@@ -5,7 +5,7 @@ import type { Clock, Logger, Timers } from "@meridian/runtime";
 import { unlessAborted } from "./abort.ts";
 import { BlobCount } from "./blob-count.ts";
 import type { BlobInfo, BlobStore, OpenBlob, Upload } from "./blob-store.ts";
-import { BufferPool, LARGE_BUFFERS } from "./buffer-pool.ts";
+import { BufferPool, LARGE_BUFFERS, SPARES_BELOW } from "./buffer-pool.ts";
 import { DigestTurns } from "./digest-turns.ts";
 import { DirectorySync } from "./directory-sync.ts";
 import { EarlySyncs } from "./early-syncs.ts";
@@ -71,7 +71,11 @@ class FilesystemStore implements BlobStore {
     this.#options = options;
     this.#layout = layout;
     this.#directories = directories;
-    const { bufferPool: readPool = new BufferPool({ large: LARGE_BUFFERS }), clock, log } = options;
+    const {
+      bufferPool: readPool = new BufferPool({ large: LARGE_BUFFERS, sparesBelow: SPARES_BELOW }),
+      clock,
+      log,
+    } = options;
     this.#quarantine = new FilesystemQuarantine(layout);
     this.checks = new FilesystemChecks({
       ...{ layout, pool: readPool, quarantine: this.#quarantine, turns: this.#turns, clock, log },
