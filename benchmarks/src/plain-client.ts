@@ -3,10 +3,12 @@ import { createHash } from "node:crypto";
 /** A client of one gateway over plain HTTP with one token, for set-up and for writes that are timed. */
 export interface PlainClient {
   readonly origin: string;
+  /** The Authorization header; empty for none. */
   readonly authorization: string;
   /** @throws Error unless the answer is one of `statuses`. */
   call(path: string, init: RequestInit, statuses: readonly number[]): Promise<Response>;
-  pushBlob(repository: string, bytes: Uint8Array): Promise<string>;
+  /** Resolves with the digest, which is computed unless given. */
+  pushBlob(repository: string, bytes: Uint8Array, digest?: string): Promise<string>;
   /** Resolves with the answer's headers. */
   pushManifest(repository: string, reference: string, manifest: string): Promise<Headers>;
 }
@@ -25,6 +27,28 @@ export async function logIn(origin: string, password: string, repositories: read
   return new TokenClient(origin, `Bearer ${token}`);
 }
 
+/** A client of a registry that lets everybody in. */
+export function anonymous(origin: string): PlainClient {
+  return new TokenClient(origin, "");
+}
+
+/** Pushes both blobs and the manifest as tag v1; resolves with the blobs' digests. */
+export async function pushFixture(
+  client: PlainClient,
+  repository: string,
+  { manifest, small, large }: { readonly manifest: string; readonly small: Buffer; readonly large: Buffer },
+): Promise<{ small: string; large: string }> {
+  await client.pushBlob(repository, Buffer.from("{}"));
+  const digests = { small: await client.pushBlob(repository, small), large: await client.pushBlob(repository, large) };
+  await client.pushManifest(repository, "v1", manifest);
+  return digests;
+}
+
+/** The digest of these bytes. */
+export function sha256Of(bytes: Uint8Array): string {
+  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+}
+
 class TokenClient implements PlainClient {
   readonly origin: string;
   readonly authorization: string;
@@ -36,20 +60,25 @@ class TokenClient implements PlainClient {
 
   async call(path: string, init: RequestInit, statuses: readonly number[]): Promise<Response> {
     const headers = new Headers(init.headers);
-    headers.set("authorization", this.authorization);
+    if (this.authorization !== "") headers.set("authorization", this.authorization);
     const answer = await fetch(new URL(path, this.origin), { ...init, headers });
     if (!statuses.includes(answer.status))
       throw new Error(`${init.method ?? "GET"} ${path}: ${answer.status} ${await answer.text()}`);
     return answer;
   }
 
-  async pushBlob(repository: string, bytes: Uint8Array): Promise<string> {
-    const digest = `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+  async pushBlob(repository: string, bytes: Uint8Array, digest = sha256Of(bytes)): Promise<string> {
     const opened = await this.call(`/v2/${repository}/blobs/uploads/`, { method: "POST" }, [202]);
     await opened.arrayBuffer();
+    const location = new URL(opened.headers.get("location") ?? "", this.origin);
+    location.searchParams.set("digest", digest);
     const put = await this.call(
-      `${opened.headers.get("location")}?digest=${digest}`,
-      { method: "PUT", body: new Uint8Array(bytes) },
+      location.href,
+      {
+        method: "PUT",
+        body: bytes as Uint8Array<ArrayBuffer>,
+        headers: { "content-type": "application/octet-stream" },
+      },
       [201],
     );
     await put.arrayBuffer();

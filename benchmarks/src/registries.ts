@@ -1,0 +1,61 @@
+import { randomBytes } from "node:crypto";
+import { benchFirstPull } from "./first-pull.ts";
+import { benchManyStreams, type ManyStreams } from "./many-streams.ts";
+import { MeridianSites } from "./peers/meridian.ts";
+import { StaticNginx } from "./peers/nginx.ts";
+import { startDistribution, startZot } from "./peers/open-registries.ts";
+import type { Fixture, Peer } from "./peers/peer.ts";
+import { isOnPath } from "./peers/program.ts";
+import { manifestOf, sha256Of } from "./plain-client.ts";
+import { benchPushes } from "./pushes.ts";
+import { benchReads } from "./reads.ts";
+import type { Row } from "./rounds.ts";
+
+/** Which parts of the table are measured. */
+export interface Parts {
+  readonly pull: boolean;
+  readonly push: boolean;
+}
+
+/** What was measured. */
+export interface Measured {
+  readonly peers: readonly string[];
+  readonly rows: readonly Row[];
+  readonly streams: readonly ManyStreams[];
+}
+
+/** Meridian beside the peers that are on PATH, each with the same bytes, in one run. */
+export async function benchRegistries(parts: Parts, say: (line: string) => void): Promise<Measured> {
+  await using opened = new AsyncDisposableStack();
+  const fixture = makeFixture();
+  const meridian = opened.use(await MeridianSites.start(fixture));
+  const peers: Peer[] = [meridian];
+  const add = async (program: string, start: () => Promise<Peer>): Promise<void> => {
+    if (isOnPath(program)) peers.push(opened.use(await start()));
+    else say(`${program} is left out: it is not on PATH`);
+  };
+  await add("zot", () => startZot(fixture));
+  await add("registry", () => startDistribution(fixture));
+  await add("nginx", () => StaticNginx.start(fixture, meridian.tls));
+
+  const rows: Row[] = [];
+  const streams: ManyStreams[] = [];
+  if (parts.pull) {
+    rows.push(...(await benchReads(peers, say)), await benchFirstPull(peers));
+    for (const peer of peers) {
+      const result = await benchManyStreams(peer);
+      if (result !== undefined) streams.push(result);
+      say(`200 streams from ${peer.name}: done`);
+    }
+  }
+  if (parts.push) rows.push(...(await benchPushes(peers, say)));
+  return { peers: peers.map(({ name }) => name), rows, streams };
+}
+
+function makeFixture(): Fixture {
+  const small = randomBytes(64 * 1024);
+  const large = randomBytes(100_000_000);
+  const layers = [small, large].map((bytes) => ({ digest: sha256Of(bytes), size: bytes.length }));
+  const config = { digest: sha256Of(Buffer.from("{}")), size: 2 };
+  return { manifest: manifestOf(config, layers, "bench"), small, large };
+}
