@@ -3,7 +3,7 @@ import type { LinkFabric } from "./link-fabric.ts";
 import type { Supervisor } from "./supervisor.ts";
 import { serveCommands } from "./unix-socket.ts";
 
-/** What `meridian site|process|link|clock` ask of a running supervisor. */
+/** What `meridian site|process|link|clock|node` ask of a running supervisor. */
 export const devCommandSchema = z.discriminatedUnion("command", [
   z.strictObject({ command: z.enum(["site-start", "site-stop", "site-kill"]), site: z.string() }),
   z.strictObject({ command: z.enum(["process-start", "process-stop"]), process: z.string() }),
@@ -17,6 +17,7 @@ export const devCommandSchema = z.discriminatedUnion("command", [
     bytesPerSecond: z.number().positive().optional(),
   }),
   z.strictObject({ command: z.literal("clock-skew"), site: z.string(), offsetMs: z.int() }),
+  z.strictObject({ command: z.literal("node-add"), node: z.string() }),
   z.strictObject({ command: z.literal("describe") }),
 ]);
 export type DevCommand = z.infer<typeof devCommandSchema>;
@@ -26,8 +27,10 @@ export function startCommandServer(parameters: {
   readonly socket: string;
   readonly supervisor: Supervisor;
   readonly fabric: LinkFabric | undefined;
+  /** Makes and starts a blob node, as site/node. */
+  readonly addNode: (node: string) => Promise<void>;
 }): Promise<AsyncDisposable> {
-  const { socket, supervisor, fabric } = parameters;
+  const { socket, supervisor, fabric, addNode } = parameters;
   const links = (): LinkFabric => {
     if (fabric === undefined) throw new Error("this cluster has no link proxies: start it with --links (or --rtt)");
     return fabric;
@@ -67,6 +70,9 @@ export function startCommandServer(parameters: {
         break;
       case "clock-skew":
         await supervisor.skew(command.site, command.offsetMs);
+        break;
+      case "node-add":
+        await addNode(command.node);
         break;
       case "describe":
         break;

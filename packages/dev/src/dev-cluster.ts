@@ -3,11 +3,12 @@ import { join } from "node:path";
 import { env } from "node:process";
 import { ensureDevPki } from "@meridian/pki";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
+import { writeAddedNode } from "./added-nodes.ts";
 import { startCommandServer } from "./command-server.ts";
 import { endLeftovers } from "./leftovers.ts";
 import { createLinkFabric, type LinkFabric } from "./link-fabric.ts";
 import { findNatsServer, writeNatsConfig } from "./nats-server.ts";
-import { bracketed, type DevOptions, makePlan, type Plan, type PlannedProcess } from "./plan.ts";
+import { bracketed, type DevOptions, makePlan, type Plan, type PlannedProcess, planBlobNode } from "./plan.ts";
 import { addressTables, DEV_CLUSTER, writeProcessConfig } from "./process-config.ts";
 import { allReady } from "./readiness.ts";
 import { ensureAdminPassword, ensureSiteSecrets } from "./secrets.ts";
@@ -62,7 +63,16 @@ export async function startDevCluster(parameters: {
     }),
   );
   for (const site of options.sites) supervisor.startSite(site);
-  stack.use(await startCommandServer({ socket, supervisor, fabric }));
+  const addNode = async (name: string): Promise<void> => {
+    const [site = "", node = ""] = name.split("/");
+    const planned = await planBlobNode(plan, site, node);
+    plan.sites.find((one) => one.name === site)?.processes.push(planned);
+    writeAddedNode(options.home, site, node);
+    // Every running process takes its new table over by itself.
+    await writeConfigs({ plan, fabric, clock, natsProgram, admin });
+    supervisor.add(planned);
+  };
+  stack.use(await startCommandServer({ socket, supervisor, fabric, addNode }));
   const opened = stack.move();
   const caFile = join(options.home, "ca.pem");
   return {

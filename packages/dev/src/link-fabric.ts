@@ -42,10 +42,16 @@ export function createLinkFabric(parameters: {
   for (const [pair, rtt] of Object.entries(parameters.rttMs)) {
     for (const one of both(pair)) one.delayMs = rtt / 2;
   }
+  /** A table that is written again, because a node was added, keeps its addresses. */
+  const proxies = new Map<string, string>();
   return {
     async proxy(from, to, target) {
+      const key = `${from} ${to} ${target}`;
+      const known = proxies.get(key);
+      if (known !== undefined) return known;
       const proxy = await startLinkProxy({ host, target, out: direction(from, to), back: direction(to, from) });
       stack.use(proxy);
+      proxies.set(key, proxy.address);
       return proxy.address;
     },
     cut(pair, { oneWay, reset }) {

@@ -1,5 +1,6 @@
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { readAddedNodes } from "./added-nodes.ts";
 
 /** What `meridian dev` was asked for; every field has its default filled in. */
 export interface DevOptions {
@@ -56,7 +57,8 @@ export interface PlannedSite {
   readonly gateway: string;
   /** Origin of the admin listener of the process that runs the first gateway. */
   readonly admin: string;
-  readonly processes: readonly PlannedProcess[];
+  /** Grows when a node is added while the cluster runs. */
+  readonly processes: PlannedProcess[];
 }
 
 /** Everything the supervisor runs, with every port chosen. */
@@ -81,32 +83,72 @@ export async function makePlan(options: DevOptions): Promise<Plan> {
   const problems: string[] = [];
   for (const [index, name] of options.sites.entries()) {
     const processes: PlannedProcess[] = [];
-    for (const shape of processShapes(options)) {
+    for (const shape of processShapes(options, name)) {
       const edgePort = shape.gateway === undefined ? undefined : options.basePort + index + 100 * shape.gateway;
       if (edgePort !== undefined && !(await isFree(options.host, edgePort))) {
         problems.push(
           `port ${edgePort} on ${options.host} is in use (site ${name}): stop what uses it, or choose another --base-port`,
         );
       }
-      const folder = join(options.home, "sites", name);
-      processes.push({
-        site: name,
-        name: shape.name,
-        service: shape.service,
-        roles: shape.roles,
-        port: await nextPort(),
-        adminPort: await nextPort(),
-        ...(shape.roles.includes("blob-node") ? { bytesPort: await nextPort() } : {}),
-        ...(edgePort === undefined ? {} : { edgePort }),
-        dataDir: join(folder, shape.name),
-        configFile: join(folder, `${shape.name}.${shape.service === "nats-server" ? "conf" : "yaml"}`),
-        logFile: join(folder, `${shape.name}.log`),
-      });
+      const planned = await planProcess(shape, name, options, nextPort);
+      processes.push(edgePort === undefined ? planned : { ...planned, edgePort });
     }
     sites.push(describeSite(name, options, processes));
   }
   if (problems.length > 0) throw new PortTakenError(problems.join("\n"));
   return { options, sites };
+}
+
+async function planProcess(
+  shape: ProcessShape,
+  site: string,
+  options: DevOptions,
+  nextPort: () => Promise<number>,
+): Promise<PlannedProcess> {
+  const folder = join(options.home, "sites", site);
+  return {
+    site,
+    name: shape.name,
+    service: shape.service,
+    roles: shape.roles,
+    port: await nextPort(),
+    adminPort: await nextPort(),
+    ...(shape.roles.includes("blob-node") ? { bytesPort: await nextPort() } : {}),
+    dataDir: join(folder, shape.name),
+    configFile: join(folder, `${shape.name}.${shape.service === "nats-server" ? "conf" : "yaml"}`),
+    logFile: join(folder, `${shape.name}.log`),
+  };
+}
+
+/** A blob node beside those that a running plan has. @throws Error in one line when it cannot be. */
+export async function planBlobNode(plan: Plan, site: string, name: string): Promise<PlannedProcess> {
+  const planned = plan.sites.find((one) => one.name === site);
+  if (planned === undefined) {
+    throw new Error(`no site "${site}"; there are ${plan.sites.map((one) => one.name).join(", ")}`);
+  }
+  if (!plan.options.nats) {
+    throw new Error("every site of this cluster is one process: start it with --nats to add blob nodes");
+  }
+  if (!NODE_NAME.test(name)) {
+    throw new Error(`"${name}" is no name for a process: 1 to 32 lower-case letters, digits and inner hyphens`);
+  }
+  if (planned.processes.some((one) => one.name === name)) throw new Error(`${site}/${name} is there already`);
+  // Beyond all that are planned, whether they run now or not.
+  const taken = plan.sites.flatMap(({ processes }) =>
+    processes.flatMap(({ port, adminPort, bytesPort }) => [port, adminPort, bytesPort ?? 0]),
+  );
+  return await planProcess(
+    blobNodeShape(name),
+    site,
+    plan.options,
+    portPicker(plan.options.host, Math.max(...taken) + 1),
+  );
+}
+
+const NODE_NAME = /^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/;
+
+function blobNodeShape(name: string): ProcessShape {
+  return { name, service: "blob-node", roles: ["blob-node"] };
 }
 
 function describeSite(name: string, options: DevOptions, processes: PlannedProcess[]): PlannedSite {
@@ -138,7 +180,7 @@ interface ProcessShape {
   readonly gateway?: number;
 }
 
-function processShapes(options: DevOptions): ProcessShape[] {
+function processShapes(options: DevOptions, site: string): ProcessShape[] {
   if (!options.nats) {
     return [{ name: "site", service: "site", roles: ["gateway", "blob-node", "replicator", "auth"], gateway: 0 }];
   }
@@ -146,14 +188,17 @@ function processShapes(options: DevOptions): ProcessShape[] {
   return [
     { name: "nats-1", service: "nats-server", roles: [] },
     { name: "auth-1", service: "auth", roles: ["auth"] },
-    ...count(options.blobNodes).map(
-      (i): ProcessShape => ({ name: `blob-node-${i + 1}`, service: "blob-node", roles: ["blob-node"] }),
-    ),
+    ...blobNodeNames(options, site).map(blobNodeShape),
     { name: "replicator-1", service: "replicator", roles: ["replicator"] },
     ...count(options.gateways).map(
       (i): ProcessShape => ({ name: `gateway-${i + 1}`, service: "gateway", roles: ["gateway"], gateway: i }),
     ),
   ];
+}
+
+function blobNodeNames({ home, blobNodes }: DevOptions, site: string): string[] {
+  const numbered = Array.from({ length: blobNodes }, (_, i) => `blob-node-${i + 1}`);
+  return [...new Set([...numbered, ...readAddedNodes(home, site)])];
 }
 
 function portPicker(host: string, first: number): () => Promise<number> {

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { stringify } from "yaml";
 import type { LinkFabric } from "./link-fabric.ts";
@@ -33,13 +33,10 @@ export interface ProcessConfigInputs {
 /** Writes the production configuration (`meridian serve --config …`) of one process. */
 export function writeProcessConfig(process: PlannedProcess, inputs: ProcessConfigInputs): void {
   mkdirSync(process.dataDir, { recursive: true });
-  writeFileSync(
-    process.configFile,
-    stringify(overlay(processConfig(process, inputs), inputs.plan.options.overlay ?? {})),
-    {
-      mode: 0o600,
-    },
-  );
+  const text = stringify(overlay(processConfig(process, inputs), inputs.plan.options.overlay ?? {}));
+  // In one step: a running process reads it again when it changes.
+  writeFileSync(`${process.configFile}.new`, text, { mode: 0o600 });
+  renameSync(`${process.configFile}.new`, process.configFile);
 }
 
 function processConfig(process: PlannedProcess, inputs: ProcessConfigInputs): Record<string, unknown> {

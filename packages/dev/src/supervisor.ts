@@ -17,6 +17,8 @@ export interface Supervisor extends AsyncDisposable {
   killProcess(name: string, options: { hold: boolean }): Promise<void>;
   stopProcess(name: string): Promise<void>;
   startProcess(name: string): void;
+  /** Takes a process of the plan that was added to it, and starts it. */
+  add(process: PlannedProcess): void;
   /** Shifts the wall clocks of a site's processes by this many milliseconds. */
   skew(site: string, offsetMs: number): Promise<void>;
   describe(): RunFile;
@@ -75,11 +77,14 @@ export function createSupervisor(parameters: {
     if (found === undefined) throw new Error(`no process "${name}"; there are ${[...children.keys()].join(", ")}`);
     return found;
   };
-  for (const process of plan.sites.flatMap((one) => one.processes)) {
+  const adopt = (process: PlannedProcess): SupervisedChild => {
     const name = `${process.site}/${process.name}`;
     const command = { ...parameters.command(process), logFile: process.logFile };
-    children.set(name, superviseChild({ name, command, timers, log, onChange: write }));
-  }
+    const made = superviseChild({ name, command, timers, log, onChange: write });
+    children.set(name, made);
+    return made;
+  };
+  for (const process of plan.sites.flatMap((one) => one.processes)) adopt(process);
   const ticking = timers.every(RUN_FILE_INTERVAL_MS, write);
   const stopSite = async (name: string): Promise<void> => {
     const one = site(name);
@@ -111,6 +116,7 @@ export function createSupervisor(parameters: {
       write();
     },
     startProcess: (name) => child(name).start(),
+    add: (process) => adopt(process).start(),
     async skew(name, offsetMs) {
       const services = site(name).processes.filter((process) => process.service !== "nats-server");
       await Promise.all(

@@ -57,3 +57,11 @@ test("a matcher that remembers finds what it found before, however many paths we
   assert.deepEqual(match("/v2/a/b/manifests/v1"), first);
   assert.equal(match("/nothing"), undefined);
 });
+
+test("a site's nodes and one node are resources of the registry, nothing below them is", () => {
+  const nodes = "/v2/_meridian/nodes";
+  assert.deepEqual(matchPath(`${nodes}/eu`), { resource: "nodes", name: "", reference: "eu" });
+  assert.deepEqual(matchPath(`${nodes}/eu/blob-node-1`), { resource: "node", name: "", reference: "eu/blob-node-1" });
+  for (const path of [nodes, `${nodes}/`, `${nodes}/eu/`, `${nodes}/eu/a/b`])
+    assert.equal(matchPath(path), undefined, path);
+});

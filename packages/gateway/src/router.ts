@@ -9,6 +9,8 @@ export type ResourceName =
   | "catalog"
   | "status"
   | "scrub"
+  | "nodes"
+  | "node"
   | "users"
   | "user"
   | "grants"
@@ -107,8 +109,20 @@ function matchTail(path: string, previous: number, last: number): Match | undefi
     case "route":
       return matchMeridian("route", path, previous, reference);
     default:
-      return undefined;
+      return matchNode(path);
   }
+}
+
+const NODES = "/v2/_meridian/nodes/";
+
+/** `/v2/_meridian/nodes/<site>[/<node>]`: neither name holds what would have to be encoded. */
+function matchNode(path: string): Match | undefined {
+  if (!path.startsWith(NODES)) return undefined;
+  const [site, node, ...more] = path.slice(NODES.length).split("/");
+  if (site === undefined || site === "" || more.length > 0 || node === "") return undefined;
+  return node === undefined
+    ? { resource: "nodes", name: "", reference: site }
+    : { resource: "node", name: "", reference: `${site}/${node}` };
 }
 
 function matchUpload(path: string, previous: number, session: string): Match | undefined {

@@ -35,6 +35,7 @@ import { deleteManifest } from "./routes/manifest-delete.ts";
 import { pullManifest } from "./routes/manifest-pull.ts";
 import { pushManifest } from "./routes/manifest-push.ts";
 import { replicationRoute, routeRoute, statusRoute } from "./routes/meridian.ts";
+import { nodeRoute, nodesRoute } from "./routes/nodes.ts";
 import { pingRoute } from "./routes/ping.ts";
 import { referrersRoute } from "./routes/referrers.ts";
 import { scrubRoute } from "./routes/scrub.ts";
@@ -131,6 +132,8 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     manifests,
     receipts,
     uploads,
+    watch,
+    copies,
     proxy,
   };
 
@@ -142,6 +145,8 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     catalog: catalogRoute(parts),
     status: statusRoute(parts),
     scrub: scrubRoute(parts),
+    nodes: nodesRoute(parts),
+    node: nodeRoute(parts),
     users: usersRoute(parts),
     user: userRoute(parts),
     grants: grantsRoute(parts),

@@ -1,5 +1,6 @@
 import { type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
 import { Agent, request as httpsRequest } from "node:https";
+import { connect } from "node:net";
 import type { Peers } from "@meridian/cluster";
 import type { TlsSource } from "@meridian/runtime";
 import type { Exchange, HeaderList } from "./exchange.ts";
@@ -7,8 +8,11 @@ import { Refusal, unavailable } from "./refusal.ts";
 
 /** Passes requests on to the gateways of other sites. Clients are never redirected: they would lose their credentials. */
 export interface SiteProxy extends Disposable {
-  /** @throws Refusal 503 when no gateway of the site can be reached, BLOB_UPLOAD_UNKNOWN when there is no such site. */
-  pass(exchange: Exchange, site: string): Promise<void>;
+  /**
+   * `what` the request is about, for the error.
+   * @throws Refusal 503 when no gateway of the site can be reached, BLOB_UPLOAD_UNKNOWN when there is no such site.
+   */
+  pass(exchange: Exchange, site: string, what?: string): Promise<void>;
 }
 
 /** Headers of one hop (RFC 9110 §7.6.1), and those that this side sets. */
@@ -36,18 +40,22 @@ const MAX_ANSWER = 64 * 1024;
 /** Answers start within 20 s of a body's last byte. */
 const ANSWER_TIMEOUT_MS = 25_000;
 const PROXIED = "meridian-proxied";
+const UPLOAD = "this upload";
+/** Longer than the round trip of any link. */
+const CONNECT_TIMEOUT_MS = 1_500;
 
 /** `trust`: whose certificates to accept at the other sites' edges; absent where the edge is plain HTTP. */
 export function createSiteProxy({ peers, trust }: { readonly peers: Peers; readonly trust?: TlsSource }): SiteProxy {
   const agent = trust === undefined ? undefined : new Agent({ keepAlive: true, maxSockets: 64, timeout: 60_000 });
   return {
-    async pass(exchange, site) {
+    async pass(exchange, site, what = UPLOAD) {
       const gateways = peers.processes("gateway", site).filter(({ edge }) => edge !== undefined);
       if (gateways.length === 0 || exchange.header(PROXIED) !== undefined) {
         throw new Refusal("BLOB_UPLOAD_UNKNOWN", "there is no such upload: start a new one");
       }
       const options = { method: exchange.method, path: pathOf(exchange), headers: headersOf(exchange) };
-      const origin = new URL(gateways[0]!.edge!);
+      const again = what === UPLOAD ? ", or start anew here" : "";
+      const origin = await reachable(gateways.map(({ edge }) => new URL(edge!)));
       const outgoing =
         origin.protocol === "https:"
           ? httpsRequest(origin, { ...options, agent, ca: trust?.current().ca })
@@ -58,14 +66,43 @@ export function createSiteProxy({ peers, trust }: { readonly peers: Peers; reado
       } catch (error) {
         outgoing.destroy();
         if (error instanceof Refusal) throw error;
-        throw unavailable(
-          `this upload is at site ${site}, which cannot be reached now; it can go on later, or start anew here`,
-          { cause: error },
-        );
+        throw unavailable(`${what} is at site ${site}, which cannot be reached now; it can go on later${again}`, {
+          cause: error,
+        });
       }
     },
     [Symbol.dispose]: () => agent?.destroy(),
   };
+}
+
+/**
+ * The first gateway that accepts a connection, the first of all when none does: a body can be sent only once. One
+ * alone is not tried beforehand.
+ */
+async function reachable(origins: readonly URL[]): Promise<URL> {
+  const [first, ...others] = origins;
+  if (others.length === 0) return first!;
+  for (const origin of origins) if (await accepts(origin)) return origin;
+  return first!;
+}
+
+function accepts({ protocol, hostname, port }: URL): Promise<boolean> {
+  return new Promise((resolve) => {
+    const host = hostname.replace(/^\[|\]$/g, "");
+    const socket = connect({
+      host,
+      port: Number(port) || (protocol === "https:" ? 443 : 80),
+      timeout: CONNECT_TIMEOUT_MS,
+    });
+    const settle = (accepted: boolean): void => {
+      socket.destroy();
+      resolve(accepted);
+    };
+    socket
+      .once("connect", () => settle(true))
+      .once("error", () => settle(false))
+      .once("timeout", () => settle(false));
+  });
 }
 
 function pathOf(exchange: Exchange): string {

@@ -33,6 +33,7 @@ export function createProgram(): Command {
   addLogin(program);
   addUser(program);
   addScrub(program);
+  addNode(program);
   addFaults(program);
   return program;
 }
@@ -165,6 +166,34 @@ function addScrub(program: Command): void {
   serverCommand(scrub, "pause [site]", "Stop re-hashing until it is started again, over restarts too.").action(
     async (site, options) => (await lazy()).runScrubPause(site, options),
   );
+}
+
+function addNode(program: Command): void {
+  const node = program.command("node").description("Look after the blob nodes of a site.").exitOverride();
+  const lazy = () => import("./commands/node.ts");
+  const waiting = (one: Command): Command =>
+    one
+      .option("--wait", "wait until every copy is where it belongs, and show the progress")
+      .option("--timeout <duration>", "how long to wait, e.g. 90s or 30m", "1h");
+  serverCommand(
+    node,
+    "list [site]",
+    "List blob nodes: state, what they hold, room left, and copies that are not where they belong.",
+  ).action(async (site, options) => (await lazy()).runNodeList(site, options));
+  waiting(
+    serverCommand(
+      node,
+      "add <site/node>",
+      "Let a blob node take bytes: one that was drained, or one that the configuration names now. In the dev cluster it is made and started.",
+    ),
+  ).action(async (name, options) => (await lazy()).runNodeAdd(name, options));
+  waiting(
+    serverCommand(
+      node,
+      "drain <site/node>",
+      "Take no new bytes on a blob node and move what it holds to others, until it is empty.",
+    ),
+  ).action(async (name, options) => (await lazy()).runNodeDrain(name, options));
 }
 
 function addFaults(program: Command): void {

@@ -9,8 +9,8 @@ import { type Access, bearerToken } from "../access.ts";
 import { type AnswerHeaders, CacheControl, sendJson } from "../answer.ts";
 import type { Exchange } from "../exchange.ts";
 import type { ResourceHandlers } from "../handler.ts";
+import { readJson } from "../json-body.ts";
 import { Refusal, unavailable } from "../refusal.ts";
-import { readBody } from "../request-body.ts";
 import { waitUntil } from "../transient.ts";
 
 interface AdministrationParts {
@@ -26,8 +26,6 @@ interface AdministrationParts {
 
 type AuthClient = ServiceClient<typeof authV1.AuthService>;
 type Ask = (auth: AuthClient, token: string) => Promise<{ readonly revision: string }>;
-
-const MAX_BODY = 64 * 1024;
 
 /** Absent fields stay as they are. */
 const userSchema = z.strictObject({
@@ -151,18 +149,4 @@ function refused(error: unknown, { decider }: AdministrationParts): unknown {
     default:
       return error;
   }
-}
-
-async function readJson<S extends z.ZodType>(exchange: Exchange, schema: S): Promise<z.output<S>> {
-  const text = (await readBody(exchange, MAX_BODY)).toString("utf8");
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch (cause) {
-    throw new Refusal("UNSUPPORTED", "the body is no JSON", { status: 400, cause });
-  }
-  const parsed = schema.safeParse(value);
-  if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map(({ path, message }) => `${path.join(".") || "body"}: ${message}`);
-  throw new Refusal("UNSUPPORTED", problems.join("; "), { status: 400 });
 }

@@ -1,11 +1,20 @@
 import { join } from "node:path";
-import { type ProcessAddress, type Role, serviceName, type Topology } from "@meridian/cluster";
+import {
+  createLiveTopology,
+  type LiveTopology,
+  type ProcessAddress,
+  type Role,
+  serviceName,
+  type Topology,
+} from "@meridian/cluster";
 import { usageError } from "../exit-status.ts";
 import type { SiteConfig } from "./site-config.ts";
 
 /** Who this process is and what it runs. */
 export interface ProcessIdentity {
   readonly topology: Topology;
+  /** Changes `topology` when the configuration's table does. */
+  readonly live: LiveTopology;
   readonly roles: ReadonlySet<Role>;
   /** The service name in its certificate: its only role, or "site". */
   readonly service: string;
@@ -15,11 +24,13 @@ export interface ProcessIdentity {
 
 /** `onlyRoles`: the value of --roles; absent: all that the topology gives this process. @throws CommandError (exit code 2). */
 export function processIdentity(config: SiteConfig, onlyRoles: string | undefined): ProcessIdentity {
-  const { topology } = config;
+  const live = createLiveTopology(config.topology);
+  const { topology } = live;
   const own = topology.processes.find((one) => one.site === topology.site && one.process === topology.process);
   if (own === undefined) throw usageError(`topology.processes does not list ${topology.site}/${topology.process}`);
   return {
     topology,
+    live,
     roles: chooseRoles(own, onlyRoles),
     service: serviceName(own),
     folder: (name) => join(config.dataDir, name),

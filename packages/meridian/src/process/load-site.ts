@@ -5,6 +5,8 @@ import { type SiteConfig, type SiteSecrets, secretsSchema, siteConfigSchema } fr
 
 /** A configuration with the secrets that it names. */
 export interface LoadedSite {
+  /** The configuration's file: read again when it changes, for the topology. */
+  readonly path: string;
   readonly config: SiteConfig;
   readonly secrets: SiteSecrets;
 }
@@ -17,7 +19,7 @@ export async function loadSite(path: string): Promise<LoadedSite> {
     if ((statSync(config.secretsFile).mode & 0o077) !== 0) {
       throw usageError(`${config.secretsFile} may be read by others: chmod 600 ${config.secretsFile}`);
     }
-    return { config, secrets };
+    return { path, config, secrets };
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
     throw usageError(error.problems.map((problem) => `${error.source}: ${problem}`).join("\n"), { cause: error });

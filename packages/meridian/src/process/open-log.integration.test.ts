@@ -6,6 +6,7 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { createLiveTopology } from "@meridian/cluster";
 import { ensureDevPki } from "@meridian/pki";
 import { createSystemClock, type Logger, systemRandom, systemTimers } from "@meridian/runtime";
 import { openLog } from "./open-log.ts";
@@ -68,7 +69,8 @@ describe("the site's log on a cluster of nats-servers", { skip: cannotRun() }, (
     const signal = AbortSignal.timeout(40_000);
     const log = { driver: "nats", servers: urls, replicas, durableAcks: true, tls };
     const topology = { cluster: "c", site: "eu", process: "p", sites: ["eu"], processes: [] };
-    const identity = { topology, roles: new Set<never>(), service: "gateway", folder: (name: string) => name };
+    const live = createLiveTopology(topology);
+    const identity = { topology, live, roles: new Set<never>(), service: "gateway", folder: (name: string) => name };
     const parts = { clock: createSystemClock(), timers: systemTimers, random: systemRandom, log: silent };
     return openLog({ log } as unknown as SiteConfig, {
       identity,

@@ -23,6 +23,7 @@ import {
   openPolicyOf,
   openReplicator,
 } from "./open-roles.ts";
+import { watchTopology } from "./watch-topology.ts";
 
 const HEALTH_TIMEOUT_MS = 2_000;
 /** Peers ask several times a second; the checks touch the disk. */
@@ -52,6 +53,7 @@ export async function openProcess(
   });
   stack.defer(() => telemetry.shutdown());
   const base = openFoundation(loaded, identity, log, stack);
+  stack.use(watchTopology({ path: loaded.path, live: identity.live, timers, log }));
   let started = false;
   base.checks.push({
     name: "start",

@@ -144,6 +144,12 @@ function catalogCheck(catalog: Catalog): HealthCheck {
   };
 }
 
+/** One process with both roles needs to be told only once how many copies there are to be. */
+function replicatorConfig({ loaded: { config } }: Foundation): Parameters<typeof startReplicator>[0] {
+  const copies = config.replicator.copies ?? config.gateway?.copies;
+  return copies === undefined ? config.replicator : { ...config.replicator, copies };
+}
+
 export async function openReplicator(
   base: Foundation,
   logs: EventLogs,
@@ -152,7 +158,7 @@ export async function openReplicator(
 ): Promise<void> {
   const { clock, log, rpc, peers, monitor, nodes } = base;
   const replicator = stack.use(
-    await startReplicator(base.loaded.config.replicator, {
+    await startReplicator(replicatorConfig(base), {
       topology: base.identity.topology,
       peers,
       monitor,
