@@ -33,6 +33,8 @@ test("one pull is one trace, from the token to the blob node; health checks are 
   for (const path of ["/livez", "/readyz"]) await ask(url, "GET", path, { headers: { traceparent: SAMPLED } });
   const challenged = await ask(url, "GET", "/v2/team/app/tags/list", { headers: { traceparent: SAMPLED } });
   assert.equal(challenged.status, 401);
+  const mount = `/blobs/uploads/?mount=${layer}&from=team/app`;
+  assert.equal((await admin.call("POST", mount, { headers: { traceparent: SAMPLED } })).status, 201);
   await telemetry.shutdown();
 
   assert.deepEqual(tree(ended, "pull.manifest"), ["auth.verify", "catalog.get", "policy.decide"]);
@@ -49,6 +51,7 @@ test("one pull is one trace, from the token to the blob node; health checks are 
     ended.filter(({ name }) => /livez|readyz/.test(name)),
     [],
   );
+  assert.ok(tree(ended, "push.blob").includes("mount.blob"));
   assert.ok(ended.every((span) => span.spanContext().traceId === SAMPLED.slice(3, 35)));
 });
 
