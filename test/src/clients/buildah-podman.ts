@@ -134,6 +134,8 @@ export function buildahAndPodmanTests(lab: () => Lab): void {
         await podman("tag", `${at("us")}/${BUILT}:v1`, `${name}:${tag}`);
         await podman("push", "--quiet", `${name}:${tag}`);
       }
+      // podman always sends the config, unless it is there already.
+      await lab().mounted("podman/app", LAYERS, 1);
       await until("ap lists both", async () => {
         const listed = await podman("search", "--list-tags", "--format", "json", `${at("ap")}/podman/app`);
         assert.deepEqual(JSON.parse(listed), [{ Name: `${at("ap")}/podman/app`, Tags: ["v1", "v2"] }]);

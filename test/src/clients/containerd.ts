@@ -85,6 +85,8 @@ export function containerdTests(lab: () => Lab): void {
     test("pushes under another name at us, its layers mounted; ap fetches it", async () => {
       await ctr("images", "tag", `${at("us")}/ctr/app:v1`, `${at("us")}/ctr/renamed:v2`);
       await images("push", `${at("us")}/ctr/renamed:v2`);
+      // A config and a layer of each platform.
+      await lab().mounted("ctr/renamed", 4);
       await until("ap has it", () => ctr("content", "fetch", ...hosts(), ...user(), `${at("ap")}/ctr/renamed:v2`));
     });
 
