@@ -53,6 +53,8 @@ export const gatewayConfigSchema = z.strictObject({
   tokenWaitMs: milliseconds.default(5_000),
   /** How long other requests wait out a state that passes by itself, before 503. */
   transientWaitMs: milliseconds.default(10_000),
+  /** The head of a request must have come whole after this long, half as long again at most. */
+  headersTimeoutMs: milliseconds.min(100).default(60_000),
   /** A request body ends after this long without a byte. */
   bodyIdleMs: milliseconds.min(1).default(60_000),
   /** How long a body is read and thrown away after an early error, so that the client sees the answer. */

@@ -19,6 +19,7 @@ export interface EdgeServerOptions {
   /** HTTP/2 and HTTP/1.1 over TLS; plain HTTP/1.1 when absent. */
   readonly tls?: TlsSource;
   readonly keepAliveMs: number;
+  readonly headersTimeoutMs: number;
   readonly drainTimeoutMs: number;
   readonly limits: ExchangeLimits;
   readonly handle: (exchange: Exchange) => void;
@@ -34,7 +35,6 @@ export interface EdgeServer extends AsyncDisposable {
 }
 
 const MAX_HEADER_BYTES = 32 * 1024;
-const HEADERS_TIMEOUT_MS = 60_000;
 /** The default of 64 KiB holds a push over 80 ms down to 0.8 MB/s. */
 const STREAM_WINDOW = 8 * 1024 * 1024;
 const SESSION_WINDOW = 16 * 1024 * 1024;
@@ -48,7 +48,7 @@ export async function startEdgeServer(options: EdgeServerOptions): Promise<EdgeS
   const sessions = new Set<ServerHttp2Session>();
   const server = options.tls === undefined ? plainServer(options) : secureServer(options, options.tls, sessions);
   settle(server, options);
-  const lane = openReadLane(server, options.tls !== undefined, { ...options, firstByteMs: HEADERS_TIMEOUT_MS });
+  const lane = openReadLane(server, options.tls !== undefined, { ...options, firstByteMs: options.headersTimeoutMs });
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
@@ -70,7 +70,12 @@ export async function startEdgeServer(options: EdgeServerOptions): Promise<EdgeS
 }
 
 function plainServer(options: EdgeServerOptions): Server {
-  const server = createServer({ keepAlive: true, maxHeaderSize: MAX_HEADER_BYTES, noDelay: true });
+  const server = createServer({
+    keepAlive: true,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    noDelay: true,
+    connectionsCheckingInterval: checkEveryMs(options),
+  });
   return onRequests(server, options);
 }
 
@@ -85,6 +90,8 @@ function secureServer(
     key,
     cert,
     allowHTTP1: true,
+    connectionsCheckingInterval: checkEveryMs(options),
+    handshakeTimeout: options.headersTimeoutMs,
     minVersion: "TLSv1.2",
     maxHeaderSize: MAX_HEADER_BYTES,
     maxSessionMemory: SESSION_MEMORY_MB,
@@ -101,6 +108,8 @@ function secureServer(
     sessions.add(session);
     session.once("close", () => sessions.delete(session));
     session.on("error", () => undefined);
+    // Without this an idle session would stay for ever; streams under way are finished.
+    session.setTimeout(options.keepAliveMs, () => session.close());
   });
   server.on("stream", (stream, headers, flags) => {
     const endsWithHeaders = (flags & 1) !== 0;
@@ -110,19 +119,46 @@ function secureServer(
 }
 
 function onRequests<S extends Server | Http2SecureServer>(server: S, { limits, handle }: EdgeServerOptions): S {
-  const serve = (awaitsContinue: boolean) => (request: unknown, response: unknown) =>
-    handle(new Http1Exchange(request as IncomingMessage, response as ServerResponse, limits, awaitsContinue));
+  const serve = (awaitsContinue: boolean) => (request: unknown, response: unknown) => {
+    const incoming = request as IncomingMessage;
+    if (isAmbiguous(incoming.rawHeaders)) refuseAmbiguous(response as ServerResponse);
+    else handle(new Http1Exchange(incoming, response as ServerResponse, limits, awaitsContinue));
+  };
   server.on("request", serve(false));
   // Answered by hand, so that a refusal spares the client its body (RFC 9110 §10.1.1).
   server.on("checkContinue", serve(true));
   return server;
 }
 
+/** Node looks for overdue heads this often, so that the last is cut half its time late at most. */
+function checkEveryMs({ headersTimeoutMs }: EdgeServerOptions): number {
+  return Math.ceil(headersTimeoutMs / 2);
+}
+
+/**
+ * True when a field comes twice of which node silently takes the first: a proxy in front may have taken the other (RFC 9112
+ * §3.2 wants a second Host refused).
+ */
+function isAmbiguous(rawHeaders: readonly string[]): boolean {
+  let hosts = 0;
+  let logins = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const { length } = rawHeaders[i]!;
+    if (length === 4 && rawHeaders[i]!.toLowerCase() === "host") hosts += 1;
+    else if (length === 13 && rawHeaders[i]!.toLowerCase() === "authorization") logins += 1;
+  }
+  return hosts > 1 || logins > 1;
+}
+
+function refuseAmbiguous(response: ServerResponse): void {
+  response.writeHead(400, { connection: "close", "content-length": "0" }).end();
+}
+
 /** Node's defaults cut long uploads off after 300 s and race the idle pools of clients. */
-function settle(server: Server | Http2SecureServer, { keepAliveMs }: EdgeServerOptions): void {
+function settle(server: Server | Http2SecureServer, { keepAliveMs, headersTimeoutMs }: EdgeServerOptions): void {
   const http1 = server as Server;
   http1.requestTimeout = 0;
-  http1.headersTimeout = HEADERS_TIMEOUT_MS;
+  http1.headersTimeout = headersTimeoutMs;
   http1.keepAliveTimeout = keepAliveMs;
   http1.timeout = 0;
 }
