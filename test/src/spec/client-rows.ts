@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { connect } from "node:tls";
 import { bearerChallenge } from "../harness/raw-http.ts";
 import { RawHttp2 } from "../harness/raw-http2.ts";
 import { digestOf, expect, type Lab, type Row } from "./lab.ts";
@@ -295,6 +297,32 @@ export const protocolRows: readonly Row[] = [
       expect(refused, 401);
       assert.notEqual(refused.headers.connection, "close");
       expect(await lab.get("/tags/list"), 404);
+    },
+  },
+  {
+    section: "clients.md, Servers' defaults",
+    must: "idle connections are kept for two minutes at least",
+    async run(lab) {
+      for (const answer of [await lab.bare("GET", "/v2/"), await lab.write("POST", "/blobs/uploads/")]) {
+        const [, seconds] = /timeout=(\d+)/.exec(String(answer.headers["keep-alive"])) ?? [];
+        assert.ok(Number(seconds) >= 120);
+      }
+    },
+  },
+  {
+    section: "clients.md, Which site they call",
+    must: "the edge's chain leads to the one root, its key is P-256, and it names loopback in every form",
+    oneSite: true,
+    async run(lab) {
+      const { hostname, port } = new URL(lab.clients.cluster.gateway(lab.way.reader));
+      const socket = connect({ host: hostname, port: Number(port), ca: lab.clients.cluster.ca });
+      await once(socket, "secureConnect");
+      assert.ok(socket.authorized);
+      const certificate = socket.getPeerX509Certificate()!;
+      socket.destroy();
+      assert.equal(certificate.publicKey.asymmetricKeyDetails?.namedCurve, "prime256v1");
+      assert.ok(certificate.checkHost("localhost"));
+      for (const address of ["127.0.0.1", "::1"]) assert.ok(certificate.checkIP(address), address);
     },
   },
   {
