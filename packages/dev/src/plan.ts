@@ -157,9 +157,14 @@ function describeSite(name: string, options: DevOptions, processes: PlannedProce
   return {
     name,
     gateway: edgeOrigin(options, first.edgePort ?? 0),
-    admin: `http://${bracketed(options.host)}:${first.adminPort}`,
+    admin: `http://${bracketed(adminHost(options))}:${first.adminPort}`,
     processes,
   };
+}
+
+/** Where admin listeners bind: plain HTTP that tells much, so loopback, of the kind that the cluster uses. */
+export function adminHost({ host }: Pick<DevOptions, "host">): string {
+  return host.includes(":") ? "::1" : "127.0.0.1";
 }
 
 /** The origin that clients use for a gateway's port. */

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { stringify } from "yaml";
 import type { LinkFabric } from "./link-fabric.ts";
 import { hasSyncAlways, type NatsProgram } from "./nats-server.ts";
-import { bracketed, type DevOptions, edgeOrigin, type Plan, type PlannedProcess } from "./plan.ts";
+import { adminHost, bracketed, type DevOptions, edgeOrigin, type Plan, type PlannedProcess } from "./plan.ts";
 import type { AdminPassword, SiteSecrets } from "./secrets.ts";
 import { unixSocketPath } from "./unix-socket.ts";
 
@@ -56,6 +56,7 @@ function processConfig(process: PlannedProcess, inputs: ProcessConfigInputs): Re
       host: options.host,
       grpcPort: process.port,
       ...(process.bytesPort === undefined ? {} : { bytesPort: process.bytesPort }),
+      adminHost: adminHost(options),
       adminPort: process.adminPort,
     },
     tls: { ca: certificates.ca, key: certificates.key, cert: certificates.cert },
