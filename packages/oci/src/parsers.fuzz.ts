@@ -92,9 +92,9 @@ const document = fc.oneof(
     manifests: fc.array(sound, { maxLength: 3 }),
   }),
 );
-const manifest = hostileBytes(
-  hostileText(document.map((value) => JSON.stringify(value))).map((text) => new Uint8Array(Buffer.from(text, "utf8"))),
-);
+const json = document.map((value) => JSON.stringify(value));
+const utf8 = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, "utf8"));
+const manifest = fc.oneof(hostileText(json).map(utf8), hostileBytes(json.map(utf8)));
 
 /** The specification's words. Accepted means: the very text that was given. */
 export const targets = [
