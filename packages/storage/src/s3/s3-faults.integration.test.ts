@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { digestOf, isContentError } from "@meridian/oci";
+import type { Damage } from "../blob-checks.ts";
 import { collect, pattern, put, rejects } from "../contract-content.ts";
 import { FaultyProxy } from "./faulty-proxy.fixture.ts";
 import type { Minio } from "./minio.fixture.ts";
@@ -188,6 +189,8 @@ onMinio("faults of MinIO", (minio) => {
       }
       let sent = 0;
       await using again = await openStoreAt(place);
+      const damages: Damage[] = [];
+      using _watching = again.checks!.watch((damage) => damages.push(damage));
       await using blob = (await again.open(digest))!;
       const sink = {
         write(chunk: Uint8Array): void {
@@ -198,11 +201,20 @@ onMinio("faults of MinIO", (minio) => {
       assert.equal(sent, bytes.length - 256 * 1024);
       assert.equal(await again.open(digest), undefined, "it is fetched from elsewhere from now on");
       await until(async () => (await keysIn(place, "blobs/")).length === 0);
-      assert.equal((await keysIn(place, "quarantine/")).length, 1);
+      await until(() => damages.length > 0);
+      assert.deepEqual(damages, [{ digest, problem: "its bytes do not hash to its digest" }]);
+      const [copy] = await Array.fromAsync(again.checks!.quarantined());
+      assert.equal(copy?.digest, digest);
+      assert.equal(await again.checks!.check(digest), "absent");
       await put(again, "heal", content);
       await using healed = (await again.open(digest))!;
       assert.deepEqual(await collect(healed), content);
+      assert.equal(await again.checks!.check(digest), "right");
     }
+    using bucket = bucketAt(place);
+    await bucket.put(key, wrong, { doing: "break a blob" });
+    assert.equal(await store.checks!.check(digest), "damaged");
+    assert.equal(await store.open(digest), undefined);
   });
 });
 

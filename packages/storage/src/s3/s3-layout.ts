@@ -54,8 +54,18 @@ export class S3Layout {
     return digest !== undefined && this.blob(digest) === key ? digest : undefined;
   }
 
+  get quarantine(): string {
+    return `${this.#root}quarantine/`;
+  }
+
   quarantined(digest: Digest): string {
-    return `${this.#root}quarantine/${digestAlgorithm(digest)}/${digestHex(digest)}`;
+    return `${this.quarantine}${digestAlgorithm(digest)}/${digestHex(digest)}`;
+  }
+
+  /** The digest of the wrong blob that has this key, or undefined when none has. */
+  quarantinedAt(key: string): Digest | undefined {
+    const digest = tryParseDigest(key.slice(this.quarantine.length).replace("/", ":"));
+    return digest !== undefined && this.quarantined(digest) === key ? digest : undefined;
   }
 
   probe(name: string): string {

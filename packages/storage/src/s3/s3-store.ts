@@ -1,4 +1,4 @@
-import { ContentError, type Digest, type DigestAlgorithm, isContentError } from "@meridian/oci";
+import { ContentError, type Digest, type DigestAlgorithm } from "@meridian/oci";
 import type { Clock, Logger, Random, Timers } from "@meridian/runtime";
 import { unlessAborted } from "../abort.ts";
 import { BlobCount } from "../blob-count.ts";
@@ -12,6 +12,7 @@ import { KnownSizes } from "./known-sizes.ts";
 import { PartMemory } from "./part-memory.ts";
 import { S3Blob } from "./s3-blob.ts";
 import { S3Bucket } from "./s3-bucket.ts";
+import { S3Checks } from "./s3-checks.ts";
 import { createS3Client, type S3Client } from "./s3-client.ts";
 import { S3Layout } from "./s3-layout.ts";
 import { missingBucket, prepareBucket } from "./s3-preparation.ts";
@@ -67,8 +68,6 @@ export async function openS3Store(options: S3StoreOptions): Promise<BlobStore> {
   return store;
 }
 
-const DEAF = { onWrong: () => {}, onGone: () => {}, onClosed: () => {} };
-
 class S3Store implements BlobStore {
   readonly link?: BlobStore["link"];
   readonly #options: S3StoreOptions;
@@ -80,7 +79,7 @@ class S3Store implements BlobStore {
   readonly #turns = new DigestTurns();
   readonly #sizes = new KnownSizes(KNOWN_SIZES);
   readonly #wanted: Wanted;
-  readonly #wrong = new Set<Digest>();
+  readonly checks: S3Checks;
   readonly #count = new BlobCount(() => this.list());
   readonly #repeated: Disposable[];
   #preparing: Promise<void> | undefined;
@@ -97,6 +96,17 @@ class S3Store implements BlobStore {
     this.#bucket = new S3Bucket({ client, place, encryption, clock, timers, random, retryForMs, readRetryForMs });
     this.#background = new Background((doing, error) => log.warn(`could not ${doing}`, { error }));
     this.#wanted = new Wanted((digest) => this.#background.run("delete a blob", () => this.#removeIfDoomed(digest)));
+    this.checks = new S3Checks({
+      bucket: this.#bucket,
+      layout: this.#layout,
+      turns: this.#turns,
+      background: this.#background,
+      changed: (digest) => {
+        this.#sizes.delete(digest);
+        this.#count.forget();
+      },
+      log,
+    });
     this.#sessions = new UploadSessions(
       new S3Uploads({
         bucket: this.#bucket,
@@ -128,7 +138,7 @@ class S3Store implements BlobStore {
         return undefined;
       }
       const key = this.#layout.blob(digest);
-      const onWrong = (): void => this.#isWrong(digest);
+      const onWrong = (): void => this.checks.suspect(digest);
       const onGone = (): void => this.#sizes.delete(digest);
       return new S3Blob({ bucket: this.#bucket, key, digest, size, onWrong, onGone, onClosed: release });
     } catch (error) {
@@ -231,6 +241,7 @@ class S3Store implements BlobStore {
       isLive: (id) => this.#sessions.isLive(id),
       leftovers,
     });
+    await this.checks.removeOld(clock.now() - WEEK_MS);
     if (removed > 0) log.info("swept uploads that nobody finished", { bucket: place.bucket, removed });
   }
 
@@ -280,7 +291,7 @@ class S3Store implements BlobStore {
       const known = this.#count.wanted ? await this.#sizeOf(digest) : undefined;
       await place();
       this.#wanted.spare(digest);
-      this.#wrong.delete(digest);
+      this.checks.cleared(digest);
       this.#sizes.set(digest, size);
       if (this.#count.wanted && known === undefined) this.#count.added(size);
     });
@@ -295,46 +306,7 @@ class S3Store implements BlobStore {
   }
 
   #isHidden(digest: Digest): boolean {
-    return this.#wrong.has(digest) || this.#wanted.isDoomed(digest);
-  }
-
-  /** Hides the blob, and sets it aside when a second look finds the same: then it comes anew from another node. */
-  #isWrong(digest: Digest): void {
-    if (this.#wrong.has(digest)) return;
-    this.#wrong.add(digest);
-    const size = this.#sizes.get(digest);
-    this.#sizes.delete(digest);
-    this.#options.log.error("a blob in the bucket does not hash to its name", { digest });
-    this.#background.run("set a wrong blob aside", () =>
-      this.#turns.run(digest, async () => {
-        if (!this.#wrong.has(digest)) return;
-        if (await this.#isRightNow(digest)) {
-          this.#wrong.delete(digest);
-          return;
-        }
-        const key = this.#layout.blob(digest);
-        const aside = this.#layout.quarantined(digest);
-        await this.#bucket.copy(key, aside, { doing: "set a wrong blob aside" });
-        await this.#bucket.remove([key], { doing: "set a wrong blob aside" });
-        this.#wrong.delete(digest);
-        if (this.#count.wanted) this.#count.removed(size ?? 0);
-        this.#options.log.warn("set a wrong blob aside", { digest, key: aside });
-      }),
-    );
-  }
-
-  async #isRightNow(digest: Digest): Promise<boolean> {
-    const key = this.#layout.blob(digest);
-    const size = await this.#bucket.size(key, { doing: "look at a wrong blob again" });
-    if (size === undefined) return true;
-    const parts = { bucket: this.#bucket, key, digest, size, ...DEAF };
-    try {
-      await new S3Blob(parts).read({ start: 0, end: size }, { write: () => {} });
-      return true;
-    } catch (error) {
-      if (isContentError(error, "digest-mismatch")) return false;
-      throw error;
-    }
+    return this.checks.isSuspect(digest) || this.#wanted.isDoomed(digest);
   }
 
   /** Unique to this opening of the store and within it, of a-z and 0-9. */
