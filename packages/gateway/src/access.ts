@@ -64,19 +64,20 @@ export function createAccess(options: AccessOptions): Access {
     });
   };
 
-  const credentialsOf = (exchange: Exchange): Credentials | Promise<Credentials> => {
+  const credentialsOf = (exchange: Exchange, needs: readonly Need[]): Credentials | Promise<Credentials> => {
     const header = exchange.header("authorization");
     if (header === undefined) return undefined;
     const token = tokenOf(header);
-    if (token === undefined) throw challenge(exchange, [], undefined);
+    if (token === undefined) throw challenge(exchange, needs, undefined);
     const claims = verifier.verify(token);
-    if (claims instanceof Promise) return claims.then((checked) => checked ?? refuseToken(exchange));
-    return claims ?? refuseToken(exchange);
+    if (claims instanceof Promise) return claims.then((checked) => checked ?? refuseToken(exchange, needs));
+    return claims ?? refuseToken(exchange, needs);
   };
 
-  const refuseToken = (exchange: Exchange): never => {
+  // Names the scopes, too: a client whose token has expired asks for a new one with just what it is told here.
+  const refuseToken = (exchange: Exchange, needs: readonly Need[]): never => {
     requestLimits.ofPrincipal(exchange, undefined);
-    throw challenge(exchange, [], "invalid_token");
+    throw challenge(exchange, needs, "invalid_token");
   };
 
   const judge = (exchange: Exchange, claims: Credentials, needs: readonly Need[]): Principal => {
@@ -92,17 +93,21 @@ export function createAccess(options: AccessOptions): Access {
     return principal;
   };
 
-  const whenKnown = (exchange: Exchange, then: (claims: Credentials) => Principal): Principal | Promise<Principal> => {
+  const whenKnown = (
+    exchange: Exchange,
+    needs: readonly Need[],
+    then: (claims: Credentials) => Principal,
+  ): Principal | Promise<Principal> => {
     const claims = exchange.traced
-      ? step(exchange, "auth.verify", () => credentialsOf(exchange))
-      : credentialsOf(exchange);
+      ? step(exchange, "auth.verify", () => credentialsOf(exchange, needs))
+      : credentialsOf(exchange, needs);
     return claims instanceof Promise ? claims.then(then) : then(claims);
   };
 
   return {
     admit(exchange, ...needs) {
       if (anonymous === "admin") return SUPERUSER;
-      return whenKnown(exchange, (claims) =>
+      return whenKnown(exchange, needs, (claims) =>
         exchange.traced
           ? step(exchange, "policy.decide", () => judge(exchange, claims, needs))
           : judge(exchange, claims, needs),
@@ -110,7 +115,7 @@ export function createAccess(options: AccessOptions): Access {
     },
     admitAny(exchange) {
       if (anonymous === "admin") return SUPERUSER;
-      return whenKnown(exchange, (claims) => {
+      return whenKnown(exchange, [], (claims) => {
         requestLimits.ofPrincipal(exchange, claims?.principal);
         if (claims === undefined) throw challenge(exchange, [], undefined);
         return claims.principal;

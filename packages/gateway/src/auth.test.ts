@@ -54,6 +54,14 @@ describe("the ping", () => {
     assert.equal((await get("/v2/", bearer("admin"))).status, 200);
   });
 
+  test("for a repository with a bad or expired token names the scope that a new one needs", async () => {
+    const answer = await get("/v2/team/app/manifests/v1", bearer("bad"));
+    assert.equal(answer.status, 401);
+    const challenge = String(answer.headers["www-authenticate"]);
+    assert.match(challenge, /scope="repository:team\/app:pull"/);
+    assert.match(challenge, /error="invalid_token"/);
+  });
+
   test("with a bad token says so", async () => {
     const answer = await get("/v2/", bearer("bad"));
     assert.equal(answer.status, 401);
