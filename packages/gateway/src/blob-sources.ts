@@ -13,7 +13,14 @@ import {
 import { ContentError, type Digest, isContentError } from "@meridian/oci";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 import type { ByteSink, ByteSpan } from "@meridian/storage";
-import { failoverRead, type NodeBytes, type OpenSpan, type ServedBlob } from "@meridian/transfer";
+import {
+  type FailoverReadOptions,
+  type FailoverReadResult,
+  failoverRead,
+  type NodeBytes,
+  type OpenSpan,
+  type ServedBlob,
+} from "@meridian/transfer";
 import { trace } from "@opentelemetry/api";
 import { checkWhole } from "./check-whole.ts";
 import type { Lookup } from "./lookup.ts";
@@ -237,6 +244,16 @@ async function openAt(
   }
 }
 
+/** What is linked is never said to be unknown: that every source has lost its copy since it answered may pass. */
+async function reading(options: FailoverReadOptions): Promise<FailoverReadResult> {
+  try {
+    return await failoverRead(options);
+  } catch (error) {
+    if (!isContentError(error, "not-found")) throw error;
+    throw new ContentError("unavailable", "every holder has lost its copy of the blob", { cause: error });
+  }
+}
+
 function opened(blob: VisibleBlob, first: First, options: SourceParts): OpenedBlob {
   const { clock, timers, log, topology } = options;
   const { size } = first.blob;
@@ -249,7 +266,7 @@ function opened(blob: VisibleBlob, first: First, options: SourceParts): OpenedBl
     async send(span, sink, signal) {
       const checking = checkWhole(blob.digest, size, span, sink);
       let lied = false;
-      const { sources } = await failoverRead({
+      const { sources } = await reading({
         sources: () => {
           const all = [...new Set([first.source, ...orderSources(blob, options).sources])];
           return lied ? all.filter((source) => siteOf(source) === topology.site) : all;

@@ -19,6 +19,8 @@ export interface MemoryBlobNode {
   dieAfter: number | undefined;
   /** The first byte of all that it sends is wrong, as on a rotten disk. */
   rotten: boolean;
+  /** Finds at the next read of an opened blob that its copy is bad, and puts it aside. */
+  losing: boolean;
   /** Dies once it has taken so many bytes of uploads; absent: never. */
   dieAfterTaking: number | undefined;
   /** Bytes that other nodes fetched, or reads of it sent. */
@@ -46,6 +48,7 @@ export function createMemoryBlobNode(
     dieAfter: undefined,
     dieAfterTaking: undefined,
     rotten: false,
+    losing: false,
     sent: 0,
     inMemory: false,
   };
@@ -174,6 +177,9 @@ export function createMemoryBlobNode(
           route: from === name ? "local" : "stream",
           bytes: node.inMemory ? blob.bytes : undefined,
           async read({ start, end }, sink, options) {
+            if (node.losing && (await store.delete(digest))) {
+              throw new ContentError("unavailable", `${name} put its copy aside`);
+            }
             for (let at = start; at < end; ) {
               alive();
               const until = Math.min(end, at + 64 * 1024);

@@ -101,6 +101,16 @@ describe("a source that fails", () => {
     assert.ok(answer.headers["retry-after"]);
   });
 
+  test("by losing its copy after it answered, with nobody else, is 503: what is linked is never unknown", async () => {
+    const there = adminOf(us, "fail/lost");
+    const { layer } = await there.pushImage("v1", randomBytes(300_000));
+    const [node] = us.nodes;
+    node!.losing = true;
+    const answer = await there.get(`/blobs/${layer}`);
+    node!.losing = false;
+    assert.equal(answer.status, 503);
+  });
+
   test("by sending wrong bytes from another site is cut off before the end, and not asked again", async () => {
     const { layer } = await adminOf(us, "rotten/app").pushImage("v1", randomBytes(600_000));
     const here = adminOf(eu, "rotten/app");
