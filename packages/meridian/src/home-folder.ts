@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import type { CommonOptions } from "./command-line.ts";
+import type { CommonOptions } from "./program/command.ts";
 
 /** The dev cluster's data folder: --home, else MERIDIAN_HOME, else .meridian here. */
 export function homeFolder(options: Pick<CommonOptions, "home">): string {

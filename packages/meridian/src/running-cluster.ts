@@ -1,7 +1,7 @@
 import { type RunFile, readRunFile } from "@meridian/dev/control";
-import type { CommonOptions } from "./command-line.ts";
 import { usageError } from "./exit-status.ts";
 import { homeFolder } from "./home-folder.ts";
+import type { CommonOptions } from "./program/command.ts";
 
 /** @throws CommandError (exit code 2) when no dev cluster runs on the folder. */
 export function runningCluster(options: Pick<CommonOptions, "home">): RunFile {

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import type { ServerOptions } from "../command-line.ts";
 import { failure, usageError } from "../exit-status.ts";
 import { homeFolder } from "../home-folder.ts";
+import type { ServerOptions } from "../program/command.ts";
 import { runningCluster } from "../running-cluster.ts";
 import { currentServer, storedLogin } from "./credentials.ts";
 import { type HttpAnswer, sendRequest } from "./http-request.ts";

@@ -10,9 +10,9 @@ import {
 } from "@meridian/dev";
 import { createLogger, createSystemClock, systemTimers } from "@meridian/runtime";
 import { parse } from "yaml";
-import type { CommonOptions } from "../command-line.ts";
 import { CommandError, failure, usageError } from "../exit-status.ts";
 import { homeFolder } from "../home-folder.ts";
+import type { CommonOptions } from "../program/command.ts";
 
 /** The command line of `meridian dev` as commander gives it. */
 interface DevFlags extends CommonOptions {

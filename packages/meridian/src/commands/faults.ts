@@ -1,6 +1,6 @@
 import { type DevCommand, type RunFile, sendCommand } from "@meridian/dev/control";
-import type { CommonOptions } from "../command-line.ts";
 import { failure, usageError } from "../exit-status.ts";
+import type { CommonOptions } from "../program/command.ts";
 import { runningCluster } from "../running-cluster.ts";
 
 export async function siteFault(verb: "stop" | "kill" | "start", site: string, options: CommonOptions): Promise<void> {

@@ -2,9 +2,9 @@ import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { keepLogin } from "../client/credentials.ts";
 import { createRegistryClient, describeError, originOf } from "../client/registry-client.ts";
-import type { ServerOptions } from "../command-line.ts";
 import { failure } from "../exit-status.ts";
 import { homeFolder } from "../home-folder.ts";
+import type { ServerOptions } from "../program/command.ts";
 import { runningCluster } from "../running-cluster.ts";
 import { readPassword } from "./password.ts";
 

@@ -1,8 +1,8 @@
 import { setTimeout as pause } from "node:timers/promises";
 import { type DevCommand, sendCommand } from "@meridian/dev/control";
 import { describeError, openRegistry, type RegistryClient } from "../client/registry-client.ts";
-import type { ServerOptions } from "../command-line.ts";
 import { failure, usageError } from "../exit-status.ts";
+import type { ServerOptions } from "../program/command.ts";
 import { runningCluster } from "../running-cluster.ts";
 import { parseDuration } from "./duration.ts";
 import { formatTable } from "./table.ts";

@@ -1,7 +1,7 @@
 import { parseImage } from "../client/image-reference.ts";
 import { describeError, openRegistry } from "../client/registry-client.ts";
-import type { ServerOptions } from "../command-line.ts";
 import { failure, usageError } from "../exit-status.ts";
+import type { ServerOptions } from "../program/command.ts";
 import { parseDuration } from "./duration.ts";
 import { formatTable } from "./table.ts";
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { describeError, openRegistry, type RegistryClient } from "../client/registry-client.ts";
-import type { ServerOptions } from "../command-line.ts";
 import { failure } from "../exit-status.ts";
+import type { ServerOptions } from "../program/command.ts";
 import { formatTable } from "./table.ts";
 
 /** How far one node is, as a gateway tells it. Numbers and times are absent for a node that cannot be reached. */

@@ -1,8 +1,8 @@
 import { ConfigError, createLogger, explainListenError, runService } from "@meridian/runtime";
-import type { CommonOptions } from "../command-line.ts";
 import { CommandError } from "../exit-status.ts";
 import { loadSite } from "../process/load-site.ts";
 import { openProcess } from "../process/open-process.ts";
+import type { CommonOptions } from "../program/command.ts";
 
 export async function runServe(options: CommonOptions & { config: string; roles?: string }): Promise<void> {
   const loaded = await loadSite(options.config);

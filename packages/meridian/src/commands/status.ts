@@ -1,6 +1,6 @@
 import { describeError, openRegistry } from "../client/registry-client.ts";
-import type { ServerOptions } from "../command-line.ts";
 import { CommandError, ExitCode, failure } from "../exit-status.ts";
+import type { ServerOptions } from "../program/command.ts";
 import { runningCluster } from "../running-cluster.ts";
 import { formatTable } from "./table.ts";
 

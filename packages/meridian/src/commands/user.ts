@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { describeError, openRegistry, type RegistryClient } from "../client/registry-client.ts";
-import type { CommonOptions, ServerOptions } from "../command-line.ts";
 import { failure, usageError } from "../exit-status.ts";
+import type { CommonOptions, ServerOptions } from "../program/command.ts";
 import { readPassword } from "./password.ts";
 import { formatTable } from "./table.ts";
 
