@@ -20,6 +20,8 @@ describe("the command line", () => {
     "login",
     "user add",
     "user grant",
+    "repo set",
+    "repo show",
     "site kill",
     "process kill",
     "link cut",

@@ -4,12 +4,10 @@ import { grantKey, type PolicyDoc } from "@meridian/policy";
 import type { CallContext } from "@meridian/rpc";
 import { type authV1, policyV1 } from "@meridian/wire";
 import { type AdministrationParts, change, requireAdministrator, requireOtherAdministrator } from "./administrator.ts";
+import { requirePrefix } from "./repository-prefix.ts";
 
 /** Everybody, with or without credentials. */
 const EVERYBODY = "*";
-const COMPONENT = "[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*";
-const PREFIX = new RegExp(`^(?:${COMPONENT}(?:/${COMPONENT})*)?$`);
-const MAX_PREFIX_LENGTH = 255;
 
 /** The roles by the names that users give them. */
 export const ROLES: Readonly<Record<string, policyV1.Role>> = {
@@ -39,11 +37,7 @@ function requireGrant({ principal, repositoryPrefix, role }: authV1.PutGrantRequ
   const { state } = parts.policy;
   if (role !== "" && ROLES[role] === undefined)
     throw new ContentError(ContentErrorKind.invalid, `"${role}" is no role: pull, push and admin are`);
-  if (repositoryPrefix.length > MAX_PREFIX_LENGTH || !PREFIX.test(repositoryPrefix))
-    throw new ContentError(
-      ContentErrorKind.invalid,
-      `"${repositoryPrefix.slice(0, 80)}" is no repository name or path in front of one`,
-    );
+  requirePrefix(repositoryPrefix);
   if (principal === EVERYBODY && role === "admin")
     throw new ContentError(ContentErrorKind.invalid, "everybody cannot be an administrator");
   if (principal !== EVERYBODY && !state.users.has(principal))

@@ -8,9 +8,11 @@ import type { AdministrationParts } from "./administrator.ts";
 import type { AuthConfig } from "./config.ts";
 import { CredentialChecker } from "./credential-checker.ts";
 import { type IssueTokenParts, issueToken } from "./issue-token.ts";
+import { listRepositorySettings } from "./list-repository-settings.ts";
 import { listUsers } from "./list-users.ts";
 import { Preparation } from "./preparation.ts";
 import { putGrant } from "./put-grant.ts";
+import { putRepositorySettings } from "./put-repository-settings.ts";
 import { putUser } from "./put-user.ts";
 import { removeUser } from "./remove-user.ts";
 import { SigningKeyKeeper } from "./signing-key-keeper.ts";
@@ -90,6 +92,8 @@ function authService(tokens: IssueTokenParts, parts: AdministrationParts): Servi
     removeUser: (request, context) => removeUser(request, context, parts),
     putGrant: (request, context) => putGrant(request, context, parts),
     listUsers: (request) => listUsers(request, parts),
+    putRepositorySettings: (request, context) => putRepositorySettings(request, context, parts),
+    listRepositorySettings: (request) => listRepositorySettings(request, parts),
   };
 }
 

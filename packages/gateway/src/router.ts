@@ -14,6 +14,8 @@ export type ResourceName =
   | "users"
   | "user"
   | "grants"
+  | "settings"
+  | "repository-settings"
   | "tags"
   | "manifest"
   | "blob"
@@ -43,6 +45,7 @@ const TOP: ReadonlyMap<string, Match> = new Map([
   ["/v2/_meridian/scrub", top("scrub")],
   ["/v2/_meridian/users", top("users")],
   ["/v2/_meridian/grants", top("grants")],
+  ["/v2/_meridian/settings", top("settings")],
 ]);
 
 function top(resource: ResourceName): Match {
@@ -104,6 +107,8 @@ function matchTail(path: string, previous: number, last: number): Match | undefi
       return matchUpload(path, previous, reference);
     case "users":
       return matchUser(path, last);
+    case "_meridian":
+      return reference === "settings" ? found("repository-settings", path, previous, "") : undefined;
     case "replication":
       return matchMeridian("replication", path, previous, reference);
     case "route":

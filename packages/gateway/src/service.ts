@@ -2,7 +2,7 @@ import { isIPv6 } from "node:net";
 import type { Catalog } from "@meridian/catalog";
 import { createNodeWatch, type Peers, type SiteMonitor, type Topology } from "@meridian/cluster";
 import { createLocalStore, type LimitStore } from "@meridian/limits";
-import type { Decider, TokenVerifier } from "@meridian/policy";
+import type { Decider, RepositorySettingsTable, TokenVerifier } from "@meridian/policy";
 import type { RpcServer } from "@meridian/rpc";
 import type { Clock, HealthCheck, HealthReport, Logger, Random, Timers, TlsSource } from "@meridian/runtime";
 import type { NodeBytes } from "@meridian/transfer";
@@ -38,6 +38,7 @@ import { replicationRoute, routeRoute, statusRoute } from "./routes/meridian.ts"
 import { nodeRoute, nodesRoute } from "./routes/nodes.ts";
 import { pingRoute } from "./routes/ping.ts";
 import { referrersRoute } from "./routes/referrers.ts";
+import { repositorySettingsRoute, settingsRoute } from "./routes/repository-settings.ts";
 import { scrubRoute } from "./routes/scrub.ts";
 import { tagsRoute } from "./routes/tags.ts";
 import { tokenRoute } from "./routes/token.ts";
@@ -55,6 +56,8 @@ export interface GatewayDeps {
   readonly monitor: SiteMonitor;
   readonly catalog: Catalog;
   readonly decider: Decider;
+  /** What the policy sets for repositories. */
+  readonly settings: Pick<RepositorySettingsTable, "of">;
   readonly verifier: TokenVerifier;
   /** The bytes of a node, as site/process: in process or over HTTPS. Undefined when there is no way to it. */
   readonly bytesOf: (node: string) => NodeBytes | undefined;
@@ -150,6 +153,8 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     users: usersRoute(parts),
     user: userRoute(parts),
     grants: grantsRoute(parts),
+    settings: settingsRoute(parts),
+    "repository-settings": repositorySettingsRoute(parts),
     tags: tagsRoute(parts),
     manifest: { GET: pullManifest(parts), PUT: pushManifest(parts), DELETE: deleteManifest(parts) },
     blob: blobRoutes(parts),

@@ -15,7 +15,7 @@ import { openEmbeddedLogs } from "@meridian/eventlog";
 import { createMemoryStore } from "@meridian/keyvalue";
 import type { LimitStore } from "@meridian/limits";
 import { ContentError } from "@meridian/oci";
-import type { Decider, TokenClaims, TokenVerifier } from "@meridian/policy";
+import { type Decider, RepositorySettingsTable, type TokenClaims, type TokenVerifier } from "@meridian/policy";
 import { createRpcServer, type RpcServer, type ServiceClient, type ServiceImpl } from "@meridian/rpc";
 import {
   createLogger,
@@ -40,6 +40,8 @@ export interface TestSite {
   readonly health: Map<string, SiteHealth["state"]>;
   /** Principal → actions allowed on every repository, or on one as "repository:action". */
   readonly grants: Map<string, Set<string>>;
+  /** What the policy sets for repositories, as this site knows it. */
+  readonly settings: RepositorySettingsTable;
   policyAgeMs: number;
 }
 
@@ -144,6 +146,7 @@ async function startSite(
   const catalog = await openTestCatalog(name, options.config?.sparse ?? false, opened);
   const health: TestSite["health"] = new Map();
   const grants: TestSite["grants"] = new Map();
+  const settings = new RepositorySettingsTable();
   const state = { policyAgeMs: 0 };
   if (options.auth !== undefined)
     rpc.register(authV1.AuthService, options.auth(name) as ServiceImpl<typeof authV1.AuthService>);
@@ -159,6 +162,7 @@ async function startSite(
         ),
         catalog,
         decider: deciderOf(grants, state),
+        settings,
         verifier: verifierOf(options.slowTokens ?? false),
         // As in a process that is gateway and blob node at once, the gateway's own name is the first node's too.
         bytesOf: (node) => wiring.nodes.get(node === `${name}/gateway-1` ? `${name}/blob-node-1` : node)?.bytes,
@@ -177,12 +181,16 @@ async function startSite(
   const own = wiring.addresses.find((address) => address.site === name && address.roles.includes("gateway"))!;
   Object.assign(own, { edge: gateway.url });
   const nodes = [...wiring.nodes.values()].filter((node) => node.name.startsWith(`${name}/`));
-  return Object.defineProperty({ name, gateway, catalog, nodes, health, grants, policyAgeMs: 0 }, "policyAgeMs", {
-    get: () => state.policyAgeMs,
-    set: (ageMs: number) => {
-      state.policyAgeMs = ageMs;
+  return Object.defineProperty(
+    { name, gateway, catalog, nodes, health, grants, settings, policyAgeMs: 0 },
+    "policyAgeMs",
+    {
+      get: () => state.policyAgeMs,
+      set: (ageMs: number) => {
+        state.policyAgeMs = ageMs;
+      },
     },
-  });
+  );
 }
 
 /** The services of all processes of the test, without sockets. */

@@ -6,6 +6,7 @@ import { addDev } from "./program/dev.ts";
 import { addFaults } from "./program/faults.ts";
 import { addLogin } from "./program/login.ts";
 import { addNode } from "./program/node.ts";
+import { addRepo } from "./program/repo.ts";
 import { addScrub } from "./program/scrub.ts";
 import { addServe } from "./program/serve.ts";
 import { addReplication, addStatus } from "./program/status.ts";
@@ -28,6 +29,7 @@ export function createProgram(): Command {
   addReplication(program);
   addLogin(program);
   addUser(program);
+  addRepo(program);
   addScrub(program);
   addNode(program);
   addFaults(program);

@@ -17,6 +17,9 @@ export const signingKeyKey = (keyId: string): string => `key/${keyId}`;
 /** Key of a member site. */
 export const memberKey = (site: string): string => `member/${site}`;
 
+/** Key of what is set for the repositories at and below a prefix. */
+export const repositorySettingsKey = (prefix: string): string => `repo/${prefix}`;
+
 /** Key of the cluster's settings. Written last at bootstrap: from then on the log alone says who is a member. */
 export const SETTINGS_KEY = "settings/cluster";
 
@@ -33,6 +36,8 @@ export function keyOfDoc(doc: PolicyDoc): string | undefined {
       return memberKey(doc.value.site);
     case "settings":
       return SETTINGS_KEY;
+    case "repositorySettings":
+      return repositorySettingsKey(doc.value.prefix);
     default:
       return undefined;
   }

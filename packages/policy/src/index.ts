@@ -9,12 +9,28 @@ export type {
   TokenClaims,
   TokenVerifier,
 } from "./decision.ts";
-export { grantKey, memberKey, type PolicyDoc, SETTINGS_KEY, signingKeyKey, userKey } from "./entry-key.ts";
+export {
+  grantKey,
+  memberKey,
+  type PolicyDoc,
+  repositorySettingsKey,
+  SETTINGS_KEY,
+  signingKeyKey,
+  userKey,
+} from "./entry-key.ts";
 export { GenerationCache } from "./generation-cache.ts";
 export { openPolicy, type Policy, type PolicyChange, type PolicyOptions } from "./policy.ts";
 export type { ProposeOutcome } from "./policy-home.ts";
 export type { PolicyLogClient } from "./policy-member.ts";
 export { formatRevision, type Position } from "./position.ts";
+export {
+  changedSettings,
+  describeSetting,
+  describeSettings,
+  SETTING_NAMES,
+  type SettingName,
+} from "./repository-settings.ts";
+export { type RepositorySettings, RepositorySettingsTable, type SettingInForce } from "./repository-settings-table.ts";
 export { PolicyState } from "./state.ts";
 export type { PolicyTiming } from "./timing.ts";
 export { type CheckedToken, checkToken } from "./token-check.ts";

@@ -2,6 +2,7 @@ import { ContentError, ContentErrorKind } from "@meridian/oci";
 import type { policyV1 } from "@meridian/wire";
 import { keyOfDoc } from "./entry-key.ts";
 import { compareEpochs, formatRevision, type Position, positionOf } from "./position.ts";
+import { RepositorySettingsTable } from "./repository-settings-table.ts";
 
 /** What became of an entry: effective, ignored (lost to another writer, or of an old epoch), or folded before. */
 export type FoldOutcome = "applied" | "superseded" | "duplicate";
@@ -17,6 +18,7 @@ export class PolicyState {
   readonly #keys = new Map<string, policyV1.SigningKey>();
   readonly #members = new Set<string>();
   #settings: policyV1.Settings | undefined;
+  readonly #repositories = new RepositorySettingsTable();
   readonly #revisions = new Map<string, number>();
   readonly #superseded = new Set<number>();
 
@@ -58,6 +60,11 @@ export class PolicyState {
   /** Settings of the cluster; undefined until the bootstrap has ended. */
   get settings(): policyV1.Settings | undefined {
     return this.#settings;
+  }
+
+  /** What is set for repositories. */
+  get repositories(): Pick<RepositorySettingsTable, "of" | "at" | "entries"> {
+    return this.#repositories;
   }
 
   /** Sequence of the last effective entry for a key, removals included; 0 when there never was one. */
@@ -117,6 +124,9 @@ export class PolicyState {
       case "settings":
         this.#settings = doc.value;
         break;
+      case "repositorySettings":
+        this.#repositories.put(doc.value);
+        break;
       case "removed":
         this.#remove(entry.key, seq);
         break;
@@ -148,6 +158,7 @@ export class PolicyState {
     else if (kind === "key") this.#keys.delete(name);
     else if (kind === "member") this.#members.delete(name);
     else if (kind === "settings") this.#settings = undefined;
+    else if (kind === "repo") this.#repositories.remove(name);
   }
 
   /** A user's grants go with it, in the same step: a later user of that name starts with none. */

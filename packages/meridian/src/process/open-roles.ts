@@ -209,6 +209,7 @@ export async function openGateway(
         monitor,
         catalog: inputs.catalog,
         decider: inputs.policy.decider,
+        settings: inputs.policy.state.repositories,
         verifier,
         bytesOf: (node) => nodes.bytesOf(node),
         rpc,

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meridian/auth/v1/auth.proto.
  */
 export const file_meridian_auth_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("ChttZXJpZGlhbi9hdXRoL3YxL2F1dGgucHJvdG8SEG1lcmlkaWFuLmF1dGgudjEiwwEKEUlzc3VlVG9rZW5SZXF1ZXN0EjcKC2NyZWRlbnRpYWxzGAEgASgLMh0ubWVyaWRpYW4uYXV0aC52MS5DcmVkZW50aWFsc0gAiAEBEg8KB3NlcnZpY2UYAiABKAkSDgoGc2NvcGVzGAMgAygJEhUKDW9mZmxpbmVfdG9rZW4YBCABKAgSFQoNcmVmcmVzaF90b2tlbhgFIAEoCRIWCg5jbGllbnRfYWRkcmVzcxgGIAEoCUIOCgxfY3JlZGVudGlhbHMiMQoLQ3JlZGVudGlhbHMSEAoIdXNlcm5hbWUYASABKAkSEAoIcGFzc3dvcmQYAiABKAkiTgoSSXNzdWVUb2tlblJlc3BvbnNlEg0KBXRva2VuGAEgASgJEhIKCmV4cGlyZXNfaW4YAiABKA0SFQoNcmVmcmVzaF90b2tlbhgDIAEoCSJRCg5QdXRVc2VyUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIMCgRuYW1lGAIgASgJEhAKCHBhc3N3b3JkGAMgASgJEhAKCGRpc2FibGVkGAQgASgIIiMKD1B1dFVzZXJSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSIwChFSZW1vdmVVc2VyUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIMCgRuYW1lGAIgASgJIiYKElJlbW92ZVVzZXJSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSJcCg9QdXRHcmFudFJlcXVlc3QSDQoFdG9rZW4YASABKAkSEQoJcHJpbmNpcGFsGAIgASgJEhkKEXJlcG9zaXRvcnlfcHJlZml4GAMgASgJEgwKBHJvbGUYBCABKAkiJAoQUHV0R3JhbnRSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSIhChBMaXN0VXNlcnNSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIlsKCkxpc3RlZFVzZXISDAoEbmFtZRgBIAEoCRIQCghkaXNhYmxlZBgCIAEoCBItCgZncmFudHMYAyADKAsyHS5tZXJpZGlhbi5hdXRoLnYxLkxpc3RlZEdyYW50IjYKC0xpc3RlZEdyYW50EhkKEXJlcG9zaXRvcnlfcHJlZml4GAEgASgJEgwKBHJvbGUYAiABKAkiUgoRTGlzdFVzZXJzUmVzcG9uc2USKwoFdXNlcnMYASADKAsyHC5tZXJpZGlhbi5hdXRoLnYxLkxpc3RlZFVzZXISEAoIcmV2aXNpb24YAiABKAkyuAMKC0F1dGhTZXJ2aWNlElcKCklzc3VlVG9rZW4SIy5tZXJpZGlhbi5hdXRoLnYxLklzc3VlVG9rZW5SZXF1ZXN0GiQubWVyaWRpYW4uYXV0aC52MS5Jc3N1ZVRva2VuUmVzcG9uc2USTgoHUHV0VXNlchIgLm1lcmlkaWFuLmF1dGgudjEuUHV0VXNlclJlcXVlc3QaIS5tZXJpZGlhbi5hdXRoLnYxLlB1dFVzZXJSZXNwb25zZRJXCgpSZW1vdmVVc2VyEiMubWVyaWRpYW4uYXV0aC52MS5SZW1vdmVVc2VyUmVxdWVzdBokLm1lcmlkaWFuLmF1dGgudjEuUmVtb3ZlVXNlclJlc3BvbnNlElEKCFB1dEdyYW50EiEubWVyaWRpYW4uYXV0aC52MS5QdXRHcmFudFJlcXVlc3QaIi5tZXJpZGlhbi5hdXRoLnYxLlB1dEdyYW50UmVzcG9uc2USVAoJTGlzdFVzZXJzEiIubWVyaWRpYW4uYXV0aC52MS5MaXN0VXNlcnNSZXF1ZXN0GiMubWVyaWRpYW4uYXV0aC52MS5MaXN0VXNlcnNSZXNwb25zZWIGcHJvdG8z");
+  fileDesc("ChttZXJpZGlhbi9hdXRoL3YxL2F1dGgucHJvdG8SEG1lcmlkaWFuLmF1dGgudjEiwwEKEUlzc3VlVG9rZW5SZXF1ZXN0EjcKC2NyZWRlbnRpYWxzGAEgASgLMh0ubWVyaWRpYW4uYXV0aC52MS5DcmVkZW50aWFsc0gAiAEBEg8KB3NlcnZpY2UYAiABKAkSDgoGc2NvcGVzGAMgAygJEhUKDW9mZmxpbmVfdG9rZW4YBCABKAgSFQoNcmVmcmVzaF90b2tlbhgFIAEoCRIWCg5jbGllbnRfYWRkcmVzcxgGIAEoCUIOCgxfY3JlZGVudGlhbHMiMQoLQ3JlZGVudGlhbHMSEAoIdXNlcm5hbWUYASABKAkSEAoIcGFzc3dvcmQYAiABKAkiTgoSSXNzdWVUb2tlblJlc3BvbnNlEg0KBXRva2VuGAEgASgJEhIKCmV4cGlyZXNfaW4YAiABKA0SFQoNcmVmcmVzaF90b2tlbhgDIAEoCSJRCg5QdXRVc2VyUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIMCgRuYW1lGAIgASgJEhAKCHBhc3N3b3JkGAMgASgJEhAKCGRpc2FibGVkGAQgASgIIiMKD1B1dFVzZXJSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSIwChFSZW1vdmVVc2VyUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIMCgRuYW1lGAIgASgJIiYKElJlbW92ZVVzZXJSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSJcCg9QdXRHcmFudFJlcXVlc3QSDQoFdG9rZW4YASABKAkSEQoJcHJpbmNpcGFsGAIgASgJEhkKEXJlcG9zaXRvcnlfcHJlZml4GAMgASgJEgwKBHJvbGUYBCABKAkiJAoQUHV0R3JhbnRSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSIhChBMaXN0VXNlcnNSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIlsKCkxpc3RlZFVzZXISDAoEbmFtZRgBIAEoCRIQCghkaXNhYmxlZBgCIAEoCBItCgZncmFudHMYAyADKAsyHS5tZXJpZGlhbi5hdXRoLnYxLkxpc3RlZEdyYW50IjYKC0xpc3RlZEdyYW50EhkKEXJlcG9zaXRvcnlfcHJlZml4GAEgASgJEgwKBHJvbGUYAiABKAkiUgoRTGlzdFVzZXJzUmVzcG9uc2USKwoFdXNlcnMYASADKAsyHC5tZXJpZGlhbi5hdXRoLnYxLkxpc3RlZFVzZXISEAoIcmV2aXNpb24YAiABKAkiuAEKHFB1dFJlcG9zaXRvcnlTZXR0aW5nc1JlcXVlc3QSDQoFdG9rZW4YASABKAkSDgoGcHJlZml4GAIgASgJEkoKBnZhbHVlcxgDIAMoCzI6Lm1lcmlkaWFuLmF1dGgudjEuUHV0UmVwb3NpdG9yeVNldHRpbmdzUmVxdWVzdC5WYWx1ZXNFbnRyeRotCgtWYWx1ZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjEKHVB1dFJlcG9zaXRvcnlTZXR0aW5nc1Jlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgJIi4KHUxpc3RSZXBvc2l0b3J5U2V0dGluZ3NSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIqEBChhMaXN0ZWRSZXBvc2l0b3J5U2V0dGluZ3MSDgoGcHJlZml4GAEgASgJEkYKBnZhbHVlcxgCIAMoCzI2Lm1lcmlkaWFuLmF1dGgudjEuTGlzdGVkUmVwb3NpdG9yeVNldHRpbmdzLlZhbHVlc0VudHJ5Gi0KC1ZhbHVlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEicAoeTGlzdFJlcG9zaXRvcnlTZXR0aW5nc1Jlc3BvbnNlEjwKCHNldHRpbmdzGAEgAygLMioubWVyaWRpYW4uYXV0aC52MS5MaXN0ZWRSZXBvc2l0b3J5U2V0dGluZ3MSEAoIcmV2aXNpb24YAiABKAkyrwUKC0F1dGhTZXJ2aWNlElcKCklzc3VlVG9rZW4SIy5tZXJpZGlhbi5hdXRoLnYxLklzc3VlVG9rZW5SZXF1ZXN0GiQubWVyaWRpYW4uYXV0aC52MS5Jc3N1ZVRva2VuUmVzcG9uc2USTgoHUHV0VXNlchIgLm1lcmlkaWFuLmF1dGgudjEuUHV0VXNlclJlcXVlc3QaIS5tZXJpZGlhbi5hdXRoLnYxLlB1dFVzZXJSZXNwb25zZRJXCgpSZW1vdmVVc2VyEiMubWVyaWRpYW4uYXV0aC52MS5SZW1vdmVVc2VyUmVxdWVzdBokLm1lcmlkaWFuLmF1dGgudjEuUmVtb3ZlVXNlclJlc3BvbnNlElEKCFB1dEdyYW50EiEubWVyaWRpYW4uYXV0aC52MS5QdXRHcmFudFJlcXVlc3QaIi5tZXJpZGlhbi5hdXRoLnYxLlB1dEdyYW50UmVzcG9uc2USVAoJTGlzdFVzZXJzEiIubWVyaWRpYW4uYXV0aC52MS5MaXN0VXNlcnNSZXF1ZXN0GiMubWVyaWRpYW4uYXV0aC52MS5MaXN0VXNlcnNSZXNwb25zZRJ4ChVQdXRSZXBvc2l0b3J5U2V0dGluZ3MSLi5tZXJpZGlhbi5hdXRoLnYxLlB1dFJlcG9zaXRvcnlTZXR0aW5nc1JlcXVlc3QaLy5tZXJpZGlhbi5hdXRoLnYxLlB1dFJlcG9zaXRvcnlTZXR0aW5nc1Jlc3BvbnNlEnsKFkxpc3RSZXBvc2l0b3J5U2V0dGluZ3MSLy5tZXJpZGlhbi5hdXRoLnYxLkxpc3RSZXBvc2l0b3J5U2V0dGluZ3NSZXF1ZXN0GjAubWVyaWRpYW4uYXV0aC52MS5MaXN0UmVwb3NpdG9yeVNldHRpbmdzUmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message meridian.auth.v1.IssueTokenRequest
@@ -343,6 +343,117 @@ export const ListUsersResponseSchema: GenMessage<ListUsersResponse> = /*@__PURE_
   messageDesc(file_meridian_auth_v1_auth, 12);
 
 /**
+ * Changes what is set for the repositories at and below a prefix.
+ *
+ * @generated from message meridian.auth.v1.PutRepositorySettingsRequest
+ */
+export type PutRepositorySettingsRequest = Message<"meridian.auth.v1.PutRepositorySettingsRequest"> & {
+  /**
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * Empty for every repository.
+   *
+   * @generated from field: string prefix = 2;
+   */
+  prefix: string;
+
+  /**
+   * By name, as users write them; an empty value takes what the next shorter prefix says. Others stay as they are.
+   *
+   * @generated from field: map<string, string> values = 3;
+   */
+  values: { [key: string]: string };
+};
+
+/**
+ * Describes the message meridian.auth.v1.PutRepositorySettingsRequest.
+ * Use `create(PutRepositorySettingsRequestSchema)` to create a new message.
+ */
+export const PutRepositorySettingsRequestSchema: GenMessage<PutRepositorySettingsRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_auth_v1_auth, 13);
+
+/**
+ * @generated from message meridian.auth.v1.PutRepositorySettingsResponse
+ */
+export type PutRepositorySettingsResponse = Message<"meridian.auth.v1.PutRepositorySettingsResponse"> & {
+  /**
+   * @generated from field: string revision = 1;
+   */
+  revision: string;
+};
+
+/**
+ * Describes the message meridian.auth.v1.PutRepositorySettingsResponse.
+ * Use `create(PutRepositorySettingsResponseSchema)` to create a new message.
+ */
+export const PutRepositorySettingsResponseSchema: GenMessage<PutRepositorySettingsResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_auth_v1_auth, 14);
+
+/**
+ * @generated from message meridian.auth.v1.ListRepositorySettingsRequest
+ */
+export type ListRepositorySettingsRequest = Message<"meridian.auth.v1.ListRepositorySettingsRequest"> & {
+  /**
+   * @generated from field: string token = 1;
+   */
+  token: string;
+};
+
+/**
+ * Describes the message meridian.auth.v1.ListRepositorySettingsRequest.
+ * Use `create(ListRepositorySettingsRequestSchema)` to create a new message.
+ */
+export const ListRepositorySettingsRequestSchema: GenMessage<ListRepositorySettingsRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_auth_v1_auth, 15);
+
+/**
+ * @generated from message meridian.auth.v1.ListedRepositorySettings
+ */
+export type ListedRepositorySettings = Message<"meridian.auth.v1.ListedRepositorySettings"> & {
+  /**
+   * @generated from field: string prefix = 1;
+   */
+  prefix: string;
+
+  /**
+   * @generated from field: map<string, string> values = 2;
+   */
+  values: { [key: string]: string };
+};
+
+/**
+ * Describes the message meridian.auth.v1.ListedRepositorySettings.
+ * Use `create(ListedRepositorySettingsSchema)` to create a new message.
+ */
+export const ListedRepositorySettingsSchema: GenMessage<ListedRepositorySettings> = /*@__PURE__*/
+  messageDesc(file_meridian_auth_v1_auth, 16);
+
+/**
+ * @generated from message meridian.auth.v1.ListRepositorySettingsResponse
+ */
+export type ListRepositorySettingsResponse = Message<"meridian.auth.v1.ListRepositorySettingsResponse"> & {
+  /**
+   * @generated from field: repeated meridian.auth.v1.ListedRepositorySettings settings = 1;
+   */
+  settings: ListedRepositorySettings[];
+
+  /**
+   * @generated from field: string revision = 2;
+   */
+  revision: string;
+};
+
+/**
+ * Describes the message meridian.auth.v1.ListRepositorySettingsResponse.
+ * Use `create(ListRepositorySettingsResponseSchema)` to create a new message.
+ */
+export const ListRepositorySettingsResponseSchema: GenMessage<ListRepositorySettingsResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_auth_v1_auth, 17);
+
+/**
  * @generated from service meridian.auth.v1.AuthService
  */
 export const AuthService: GenService<{
@@ -385,6 +496,22 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof ListUsersRequestSchema;
     output: typeof ListUsersResponseSchema;
+  },
+  /**
+   * @generated from rpc meridian.auth.v1.AuthService.PutRepositorySettings
+   */
+  putRepositorySettings: {
+    methodKind: "unary";
+    input: typeof PutRepositorySettingsRequestSchema;
+    output: typeof PutRepositorySettingsResponseSchema;
+  },
+  /**
+   * @generated from rpc meridian.auth.v1.AuthService.ListRepositorySettings
+   */
+  listRepositorySettings: {
+    methodKind: "unary";
+    input: typeof ListRepositorySettingsRequestSchema;
+    output: typeof ListRepositorySettingsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_meridian_auth_v1_auth, 0);

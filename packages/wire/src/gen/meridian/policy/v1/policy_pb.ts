@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file meridian/policy/v1/policy.proto.
  */
 export const file_meridian_policy_v1_policy: GenFile = /*@__PURE__*/
-  fileDesc("Ch9tZXJpZGlhbi9wb2xpY3kvdjEvcG9saWN5LnByb3RvEhJtZXJpZGlhbi5wb2xpY3kudjEiJQoFRXBvY2gSDgoGbnVtYmVyGAEgASgEEgwKBHNpdGUYAiABKAkivAMKBUVudHJ5Eg4KBmZvcm1hdBgBIAEoDRIoCgVlcG9jaBgCIAEoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5FcG9jaBILCgNzZXEYAyABKAQSEAoIYmFzZV9yZXYYBCABKAQSDQoFb3BfaWQYBSABKAkSCwoDa2V5GAYgASgJEigKBHVzZXIYCiABKAsyGC5tZXJpZGlhbi5wb2xpY3kudjEuVXNlckgAEjUKC3NpZ25pbmdfa2V5GAsgASgLMh4ubWVyaWRpYW4ucG9saWN5LnYxLlNpZ25pbmdLZXlIABIqCgVncmFudBgMIAEoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5HcmFudEgAEiwKBm1lbWJlchgNIAEoCzIaLm1lcmlkaWFuLnBvbGljeS52MS5NZW1iZXJIABIuCgdyZW1vdmVkGA4gASgLMhsubWVyaWRpYW4ucG9saWN5LnYxLlJlbW92ZWRIABIwCghzZXR0aW5ncxgPIAEoCzIcLm1lcmlkaWFuLnBvbGljeS52MS5TZXR0aW5nc0gAEgsKA3dobxgHIAEoCRINCgVhdF9tcxgIIAEoA0IFCgNkb2MiCQoHUmVtb3ZlZCI9CgRVc2VyEgwKBG5hbWUYASABKAkSFQoNcGFzc3dvcmRfaGFzaBgCIAEoCRIQCghkaXNhYmxlZBgDIAEoCCJdCgVHcmFudBIRCglwcmluY2lwYWwYASABKAkSGQoRcmVwb3NpdG9yeV9wcmVmaXgYAiABKAkSJgoEcm9sZRgDIAEoDjIYLm1lcmlkaWFuLnBvbGljeS52MS5Sb2xlIj4KClNpZ25pbmdLZXkSDAoEc2l0ZRgBIAEoCRIOCgZrZXlfaWQYAiABKAkSEgoKcHVibGljX2tleRgDIAEoDCIWCgZNZW1iZXISDAoEc2l0ZRgBIAEoCSJ0CghTZXR0aW5ncxIdChBtYXhfc3RhbGVuZXNzX21zGAEgASgESACIAQESHgoRbWF4X3BvbGljeV9hZ2VfbXMYAiABKARIAYgBAUITChFfbWF4X3N0YWxlbmVzc19tc0IUChJfbWF4X3BvbGljeV9hZ2VfbXMiQQoIUG9zaXRpb24SKAoFZXBvY2gYASABKAsyGS5tZXJpZGlhbi5wb2xpY3kudjEuRXBvY2gSCwoDc2VxGAIgASgEIlcKCVRhaWxIZWxsbxIQCgh2ZXJzaW9ucxgBIAMoDRIMCgRzaXRlGAIgASgJEioKBGxhc3QYAyABKAsyHC5tZXJpZGlhbi5wb2xpY3kudjEuUG9zaXRpb24iSgoKVGFpbFJlcG9ydBItCgdkdXJhYmxlGAEgASgLMhwubWVyaWRpYW4ucG9saWN5LnYxLlBvc2l0aW9uEg0KBW5vbmNlGAIgASgEInoKC1RhaWxSZXF1ZXN0Ei4KBWhlbGxvGAEgASgLMh0ubWVyaWRpYW4ucG9saWN5LnYxLlRhaWxIZWxsb0gAEjAKBnJlcG9ydBgCIAEoCzIeLm1lcmlkaWFuLnBvbGljeS52MS5UYWlsUmVwb3J0SABCCQoHbWVzc2FnZSK+AQoMVGFpbFJlc3BvbnNlEg8KB3ZlcnNpb24YASABKA0SKgoHZW50cmllcxgCIAMoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5FbnRyeRIsCgZjb21taXQYAyABKAsyHC5tZXJpZGlhbi5wb2xpY3kudjEuUG9zaXRpb24SDQoFbm9uY2UYBCABKAQSNAoOdHJ1bmNhdGVfYWZ0ZXIYBSABKAsyHC5tZXJpZGlhbi5wb2xpY3kudjEuUG9zaXRpb24iOgoOUHJvcG9zZVJlcXVlc3QSKAoFZW50cnkYASABKAsyGS5tZXJpZGlhbi5wb2xpY3kudjEuRW50cnkiVQoPUHJvcG9zZVJlc3BvbnNlEi4KCHJldmlzaW9uGAEgASgLMhwubWVyaWRpYW4ucG9saWN5LnYxLlBvc2l0aW9uEhIKCnN1cGVyc2VkZWQYAiABKAgqSgoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDQoJUk9MRV9QVUxMEAESDQoJUk9MRV9QVVNIEAISDgoKUk9MRV9BRE1JThADMrUBChBQb2xpY3lMb2dTZXJ2aWNlEk0KBFRhaWwSHy5tZXJpZGlhbi5wb2xpY3kudjEuVGFpbFJlcXVlc3QaIC5tZXJpZGlhbi5wb2xpY3kudjEuVGFpbFJlc3BvbnNlKAEwARJSCgdQcm9wb3NlEiIubWVyaWRpYW4ucG9saWN5LnYxLlByb3Bvc2VSZXF1ZXN0GiMubWVyaWRpYW4ucG9saWN5LnYxLlByb3Bvc2VSZXNwb25zZWIGcHJvdG8z");
+  fileDesc("Ch9tZXJpZGlhbi9wb2xpY3kvdjEvcG9saWN5LnByb3RvEhJtZXJpZGlhbi5wb2xpY3kudjEiJQoFRXBvY2gSDgoGbnVtYmVyGAEgASgEEgwKBHNpdGUYAiABKAkigwQKBUVudHJ5Eg4KBmZvcm1hdBgBIAEoDRIoCgVlcG9jaBgCIAEoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5FcG9jaBILCgNzZXEYAyABKAQSEAoIYmFzZV9yZXYYBCABKAQSDQoFb3BfaWQYBSABKAkSCwoDa2V5GAYgASgJEigKBHVzZXIYCiABKAsyGC5tZXJpZGlhbi5wb2xpY3kudjEuVXNlckgAEjUKC3NpZ25pbmdfa2V5GAsgASgLMh4ubWVyaWRpYW4ucG9saWN5LnYxLlNpZ25pbmdLZXlIABIqCgVncmFudBgMIAEoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5HcmFudEgAEiwKBm1lbWJlchgNIAEoCzIaLm1lcmlkaWFuLnBvbGljeS52MS5NZW1iZXJIABIuCgdyZW1vdmVkGA4gASgLMhsubWVyaWRpYW4ucG9saWN5LnYxLlJlbW92ZWRIABIwCghzZXR0aW5ncxgPIAEoCzIcLm1lcmlkaWFuLnBvbGljeS52MS5TZXR0aW5nc0gAEkUKE3JlcG9zaXRvcnlfc2V0dGluZ3MYECABKAsyJi5tZXJpZGlhbi5wb2xpY3kudjEuUmVwb3NpdG9yeVNldHRpbmdzSAASCwoDd2hvGAcgASgJEg0KBWF0X21zGAggASgDQgUKA2RvYyIJCgdSZW1vdmVkIj0KBFVzZXISDAoEbmFtZRgBIAEoCRIVCg1wYXNzd29yZF9oYXNoGAIgASgJEhAKCGRpc2FibGVkGAMgASgIIl0KBUdyYW50EhEKCXByaW5jaXBhbBgBIAEoCRIZChFyZXBvc2l0b3J5X3ByZWZpeBgCIAEoCRImCgRyb2xlGAMgASgOMhgubWVyaWRpYW4ucG9saWN5LnYxLlJvbGUiPgoKU2lnbmluZ0tleRIMCgRzaXRlGAEgASgJEg4KBmtleV9pZBgCIAEoCRISCgpwdWJsaWNfa2V5GAMgASgMIhYKBk1lbWJlchIMCgRzaXRlGAEgASgJInQKCFNldHRpbmdzEh0KEG1heF9zdGFsZW5lc3NfbXMYASABKARIAIgBARIeChFtYXhfcG9saWN5X2FnZV9tcxgCIAEoBEgBiAEBQhMKEV9tYXhfc3RhbGVuZXNzX21zQhQKEl9tYXhfcG9saWN5X2FnZV9tcyJRChJSZXBvc2l0b3J5U2V0dGluZ3MSDgoGcHJlZml4GAEgASgJEisKBHRhZ3MYAiABKAsyHS5tZXJpZGlhbi5wb2xpY3kudjEuVGFnV3JpdGVzIhkKCVRhZ1dyaXRlcxIMCgRob21lGAEgASgJIkEKCFBvc2l0aW9uEigKBWVwb2NoGAEgASgLMhkubWVyaWRpYW4ucG9saWN5LnYxLkVwb2NoEgsKA3NlcRgCIAEoBCJXCglUYWlsSGVsbG8SEAoIdmVyc2lvbnMYASADKA0SDAoEc2l0ZRgCIAEoCRIqCgRsYXN0GAMgASgLMhwubWVyaWRpYW4ucG9saWN5LnYxLlBvc2l0aW9uIkoKClRhaWxSZXBvcnQSLQoHZHVyYWJsZRgBIAEoCzIcLm1lcmlkaWFuLnBvbGljeS52MS5Qb3NpdGlvbhINCgVub25jZRgCIAEoBCJ6CgtUYWlsUmVxdWVzdBIuCgVoZWxsbxgBIAEoCzIdLm1lcmlkaWFuLnBvbGljeS52MS5UYWlsSGVsbG9IABIwCgZyZXBvcnQYAiABKAsyHi5tZXJpZGlhbi5wb2xpY3kudjEuVGFpbFJlcG9ydEgAQgkKB21lc3NhZ2UivgEKDFRhaWxSZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgNEioKB2VudHJpZXMYAiADKAsyGS5tZXJpZGlhbi5wb2xpY3kudjEuRW50cnkSLAoGY29tbWl0GAMgASgLMhwubWVyaWRpYW4ucG9saWN5LnYxLlBvc2l0aW9uEg0KBW5vbmNlGAQgASgEEjQKDnRydW5jYXRlX2FmdGVyGAUgASgLMhwubWVyaWRpYW4ucG9saWN5LnYxLlBvc2l0aW9uIjoKDlByb3Bvc2VSZXF1ZXN0EigKBWVudHJ5GAEgASgLMhkubWVyaWRpYW4ucG9saWN5LnYxLkVudHJ5IlUKD1Byb3Bvc2VSZXNwb25zZRIuCghyZXZpc2lvbhgBIAEoCzIcLm1lcmlkaWFuLnBvbGljeS52MS5Qb3NpdGlvbhISCgpzdXBlcnNlZGVkGAIgASgIKkoKBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg0KCVJPTEVfUFVMTBABEg0KCVJPTEVfUFVTSBACEg4KClJPTEVfQURNSU4QAzK1AQoQUG9saWN5TG9nU2VydmljZRJNCgRUYWlsEh8ubWVyaWRpYW4ucG9saWN5LnYxLlRhaWxSZXF1ZXN0GiAubWVyaWRpYW4ucG9saWN5LnYxLlRhaWxSZXNwb25zZSgBMAESUgoHUHJvcG9zZRIiLm1lcmlkaWFuLnBvbGljeS52MS5Qcm9wb3NlUmVxdWVzdBojLm1lcmlkaWFuLnBvbGljeS52MS5Qcm9wb3NlUmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message meridian.policy.v1.Epoch
@@ -123,6 +123,12 @@ export type Entry = Message<"meridian.policy.v1.Entry"> & {
      */
     value: Settings;
     case: "settings";
+  } | {
+    /**
+     * @generated from field: meridian.policy.v1.RepositorySettings repository_settings = 16;
+     */
+    value: RepositorySettings;
+    case: "repositorySettings";
   } | { case: undefined; value?: undefined };
 
   /**
@@ -291,6 +297,53 @@ export const SettingsSchema: GenMessage<Settings> = /*@__PURE__*/
   messageDesc(file_meridian_policy_v1_policy, 7);
 
 /**
+ * Settings of the repositories at and below a prefix. Each absent field is that of the next shorter prefix which has one.
+ *
+ * @generated from message meridian.policy.v1.RepositorySettings
+ */
+export type RepositorySettings = Message<"meridian.policy.v1.RepositorySettings"> & {
+  /**
+   * A repository name or whole path components in front of one; empty for every repository.
+   *
+   * @generated from field: string prefix = 1;
+   */
+  prefix: string;
+
+  /**
+   * @generated from field: meridian.policy.v1.TagWrites tags = 2;
+   */
+  tags?: TagWrites | undefined;
+};
+
+/**
+ * Describes the message meridian.policy.v1.RepositorySettings.
+ * Use `create(RepositorySettingsSchema)` to create a new message.
+ */
+export const RepositorySettingsSchema: GenMessage<RepositorySettings> = /*@__PURE__*/
+  messageDesc(file_meridian_policy_v1_policy, 8);
+
+/**
+ * Who decides about writes of tags.
+ *
+ * @generated from message meridian.policy.v1.TagWrites
+ */
+export type TagWrites = Message<"meridian.policy.v1.TagWrites"> & {
+  /**
+   * The one site that does; empty when each site does for itself and the later of two writers wins.
+   *
+   * @generated from field: string home = 1;
+   */
+  home: string;
+};
+
+/**
+ * Describes the message meridian.policy.v1.TagWrites.
+ * Use `create(TagWritesSchema)` to create a new message.
+ */
+export const TagWritesSchema: GenMessage<TagWrites> = /*@__PURE__*/
+  messageDesc(file_meridian_policy_v1_policy, 9);
+
+/**
  * @generated from message meridian.policy.v1.Position
  */
 export type Position = Message<"meridian.policy.v1.Position"> & {
@@ -310,7 +363,7 @@ export type Position = Message<"meridian.policy.v1.Position"> & {
  * Use `create(PositionSchema)` to create a new message.
  */
 export const PositionSchema: GenMessage<Position> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 8);
+  messageDesc(file_meridian_policy_v1_policy, 10);
 
 /**
  * @generated from message meridian.policy.v1.TailHello
@@ -339,7 +392,7 @@ export type TailHello = Message<"meridian.policy.v1.TailHello"> & {
  * Use `create(TailHelloSchema)` to create a new message.
  */
 export const TailHelloSchema: GenMessage<TailHello> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 9);
+  messageDesc(file_meridian_policy_v1_policy, 11);
 
 /**
  * A member says what it has fsynced, with a nonce whose echo proves how fresh the answer is.
@@ -363,7 +416,7 @@ export type TailReport = Message<"meridian.policy.v1.TailReport"> & {
  * Use `create(TailReportSchema)` to create a new message.
  */
 export const TailReportSchema: GenMessage<TailReport> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 10);
+  messageDesc(file_meridian_policy_v1_policy, 12);
 
 /**
  * @generated from message meridian.policy.v1.TailRequest
@@ -392,7 +445,7 @@ export type TailRequest = Message<"meridian.policy.v1.TailRequest"> & {
  * Use `create(TailRequestSchema)` to create a new message.
  */
 export const TailRequestSchema: GenMessage<TailRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 11);
+  messageDesc(file_meridian_policy_v1_policy, 13);
 
 /**
  * @generated from message meridian.policy.v1.TailResponse
@@ -435,7 +488,7 @@ export type TailResponse = Message<"meridian.policy.v1.TailResponse"> & {
  * Use `create(TailResponseSchema)` to create a new message.
  */
 export const TailResponseSchema: GenMessage<TailResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 12);
+  messageDesc(file_meridian_policy_v1_policy, 14);
 
 /**
  * @generated from message meridian.policy.v1.ProposeRequest
@@ -452,7 +505,7 @@ export type ProposeRequest = Message<"meridian.policy.v1.ProposeRequest"> & {
  * Use `create(ProposeRequestSchema)` to create a new message.
  */
 export const ProposeRequestSchema: GenMessage<ProposeRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 13);
+  messageDesc(file_meridian_policy_v1_policy, 15);
 
 /**
  * @generated from message meridian.policy.v1.ProposeResponse
@@ -478,7 +531,7 @@ export type ProposeResponse = Message<"meridian.policy.v1.ProposeResponse"> & {
  * Use `create(ProposeResponseSchema)` to create a new message.
  */
 export const ProposeResponseSchema: GenMessage<ProposeResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 14);
+  messageDesc(file_meridian_policy_v1_policy, 16);
 
 /**
  * @generated from enum meridian.policy.v1.Role
