@@ -274,6 +274,8 @@ test("the status lists the sites as this one sees them", async () => {
     .json<{ sites: { name: string; state: string }[] }>()
     .sites.map(({ name, state }) => `${name} ${state}`);
   assert.deepEqual(states, ["eu live", "us live", "ap suspect"]);
+  const { sites } = answer.json<{ sites: { name: string; gateways: string[] }[] }>();
+  assert.deepEqual(sites.find(({ name }) => name === "eu")?.gateways, [eu.gateway.url]);
 });
 
 test("other sites' questions are bounded", async () => {

@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { keepCompiledCode } from "./compiled-code.ts";
 import { homeFolder } from "./home-folder.ts";
+import { addClientConfig } from "./program/client-config.ts";
 import type { CommonOptions } from "./program/command.ts";
 import { addDev } from "./program/dev.ts";
 import { addFaults } from "./program/faults.ts";
@@ -28,6 +29,7 @@ export function createProgram(): Command {
   addStatus(program);
   addReplication(program);
   addLogin(program);
+  addClientConfig(program);
   addUser(program);
   addRepo(program);
   addScrub(program);

@@ -140,9 +140,10 @@ export function statusRoute({ access, answers, catalog, decider, topology, monit
       whenReady(access.admitAny(exchange), () => {
         const sites = topology.sites.map((name) => {
           const { state, rttMs, failing } = monitor.health(name);
+          const gateways = gatewaysOf(name, topology);
           return name === topology.site
-            ? { name, state: "live", rttMs: 0, failing: [] }
-            : { name, state, rttMs: rttMs ?? null, failing };
+            ? { name, state: "live", rttMs: 0, failing: [], gateways }
+            : { name, state, rttMs: rttMs ?? null, failing, gateways };
         });
         sendJson(
           exchange,
@@ -160,4 +161,9 @@ export function statusRoute({ access, answers, catalog, decider, topology, monit
         );
       }),
   };
+}
+
+/** Origins of the site's gateways, as clients call them. */
+function gatewaysOf(site: string, { processes }: Topology): string[] {
+  return processes.flatMap((one) => (one.site === site && one.edge !== undefined ? [one.edge] : []));
 }

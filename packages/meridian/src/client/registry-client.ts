@@ -10,6 +10,8 @@ import { type HttpAnswer, sendRequest } from "./http-request.ts";
 /** A gateway and the credentials to use there. */
 export interface RegistryClient {
   readonly server: string;
+  /** The authority that is trusted, PEM; absent: the system's. */
+  readonly ca?: string;
   /**
    * One request, with a token fetched as the gateway's challenge says. Answers of 401 and 403 end the command with
    * the gateway's own words.
@@ -46,6 +48,7 @@ export function createRegistryClient(connection: Connection): RegistryClient {
     });
   return {
     server: connection.server,
+    ...(connection.ca === undefined ? {} : { ca: connection.ca }),
     async call(path, call = {}) {
       let answer = await send(path, call);
       const challenge = answer.headers["www-authenticate"];
