@@ -165,8 +165,27 @@ type CatalogChange =
     }
   | { readonly kind: "holder"; readonly digest: Digest; readonly node: string; readonly present: boolean };
 
+/** What clients of this process were told to be here (consistency.md §7). */
+export interface CatalogPins {
+  /**
+   * The digest stays linked in the repository for the length of a pin from now on: to be called in the same turn as the
+   * look that found it there, and before bytes of it are stored. Cheap, nothing is waited for: it is on the read path.
+   * `size` in bytes.
+   */
+  pin(repository: string, digest: Digest, size: number): void;
+  /** The digest's bytes stay for that long, linked or not: they are being stored, and are named a moment later. */
+  hold(digest: Digest): void;
+  /** A client asked for the digest to be deleted from the repository: what was told before counts no more. */
+  unpin(repository: string, digest: Digest): void;
+  /** Whether a pin lasts, in the repository or, without one, anywhere. */
+  isPinned(digest: Digest, repository?: string): boolean;
+  /** Resolves once what is known to be pinned and not visible is linked again; at once when all is. Never rejects. */
+  relinked(): Promise<void>;
+}
+
 /** The catalog of one process: view, fold and writer. */
 export interface Catalog extends CatalogReader, CatalogWriter, AsyncDisposable {
+  readonly pins: CatalogPins;
   /** Calls `listener` with each batch of events until disposed. */
   subscribe(listener: (events: readonly CatalogEvent[]) => void): Disposable;
   /** True once folded past the heads known at start and listed by every live gateway of the site. */

@@ -1,6 +1,7 @@
 export type {
   Catalog,
   CatalogEvent,
+  CatalogPins,
   CatalogReader,
   CatalogWriter,
   Change,

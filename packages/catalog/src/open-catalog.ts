@@ -1,19 +1,24 @@
 import { toBinary } from "@bufbuild/protobuf";
 import type { Cursor, EventLogs } from "@meridian/eventlog";
-import type { OrderedStore } from "@meridian/keyvalue";
+import { createMemoryStore, type OrderedStore } from "@meridian/keyvalue";
 import type { Clock, Logger, Random, Timers } from "@meridian/runtime";
 import { recordV1 } from "@meridian/wire";
 import { BulletinExchange } from "./bulletin-exchange.ts";
-import type { Catalog, CatalogEvent, CatalogReader, Change, TagCondition } from "./catalog.ts";
+import type { Catalog, CatalogEvent, CatalogPins, CatalogReader, Change, TagCondition } from "./catalog.ts";
 import { asContentError } from "./deadline.ts";
 import { Fold } from "./fold.ts";
 import { createLoneExchange, type FoldExchange } from "./fold-exchange.ts";
 import { createHlcClock, DEFAULT_MAX_SKEW_MS } from "./hlc.ts";
 import { requireRecord } from "./merge.ts";
 import { Outbox } from "./outbox.ts";
+import { PinKeeper } from "./pin-keeper.ts";
+import { Pins } from "./pins.ts";
 import type { Position } from "./version-token.ts";
 import { View } from "./view.ts";
 import { Writer } from "./writer.ts";
+
+/** How long a client that was told "exists" may take for the manifest, unless told otherwise: milliseconds. */
+const DEFAULT_PIN_MS = 24 * 3_600_000;
 
 /** Settings of {@link openCatalog}. */
 export interface CatalogOptions {
@@ -29,6 +34,11 @@ export interface CatalogOptions {
   readonly view: OrderedStore;
   /** Never to be dropped: writes that the log may lack, and the clock's high-water. Closed by its owner, after the catalog. */
   readonly outbox: OrderedStore;
+  /**
+   * Where pins are kept, for at least `forMs` milliseconds each; the store outlives the process, and is closed by its
+   * owner, after the catalog. Absent: in memory, for 24 hours.
+   */
+  readonly pins?: { readonly store: OrderedStore; readonly forMs: number };
   readonly clock: Clock;
   readonly timers: Timers;
   readonly random: Random;
@@ -66,8 +76,11 @@ export async function openCatalog(options: CatalogOptions): Promise<OpenCatalog>
   const moving = view.positions.onMoved(() => exchange.moved());
   opened.use(moving);
   const catalogWriter = opened.use(new Writer({ ...options, logs, view, fold, exchange, outbox, hlc }));
+  const { store, forMs } = options.pins ?? { store: opened.use(createMemoryStore()), forMs: DEFAULT_PIN_MS };
+  const pins = opened.use(new PinKeeper({ ...options, view, fold, hlc, pins: new Pins({ ...options, store, forMs }) }));
+  await pins.open();
   await fold.start();
-  const parts = { site, sparse: options.sparse ?? false, view, fold, exchange, writer: catalogWriter };
+  const parts = { site, sparse: options.sparse ?? false, view, fold, exchange, writer: catalogWriter, pins };
   return new FoldedCatalog(parts, opened.move());
 }
 
@@ -88,6 +101,7 @@ interface Parts {
   readonly fold: Fold;
   readonly exchange: FoldExchange;
   readonly writer: Writer;
+  readonly pins: PinKeeper;
 }
 
 class FoldedCatalog implements OpenCatalog {
@@ -116,6 +130,10 @@ class FoldedCatalog implements OpenCatalog {
   recordsFor: CatalogReader["recordsFor"] = (repository, digest) => this.#reader.recordsFor(repository, digest);
   contents: CatalogReader["contents"] = (repository, digest) => this.#reader.contents(repository, digest);
   version: CatalogReader["version"] = () => this.#reader.version();
+
+  get pins(): CatalogPins {
+    return this.#parts.pins;
+  }
 
   get ready(): boolean {
     return this.#parts.fold.caughtUp && this.#parts.exchange.confirmed;

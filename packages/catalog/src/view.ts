@@ -51,6 +51,9 @@ export class View implements Disposable {
   #held: HeldRecord[] = [];
   #timer: Disposable | undefined;
   #disposed = false;
+  /** How many promises keep positions from being shown. */
+  #frozen = 0;
+  #guard: ((changes: ViewChanges) => Promise<void> | undefined) | undefined;
 
   constructor(options: ViewOptions) {
     this.#options = options;
@@ -150,6 +153,27 @@ export class View implements Disposable {
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
+  /**
+   * Calls `guard` with what each transaction changed, before the position that goes with it counts as folded. It does
+   * not count until the promise settles that the guard may return; folding itself goes on.
+   */
+  guard(guard: (changes: ViewChanges) => Promise<void> | undefined): void {
+    this.#guard = guard;
+  }
+
+  /** Shows no further position of any origin until the promise settles. */
+  freeze(until: Promise<void>): void {
+    const thaw = (): void => {
+      this.#frozen -= 1;
+      if (this.#frozen === 0) {
+        this.#showAll();
+        this.positions.wake();
+      }
+    };
+    this.#frozen += 1;
+    void until.then(thaw, thaw);
+  }
+
   [Symbol.dispose](): void {
     this.#disposed = true;
     this.#timer?.[Symbol.dispose]();
@@ -202,6 +226,10 @@ export class View implements Disposable {
 
   #committed(changes: ViewChanges): void {
     this.reader.forget(changes);
+    const guarded = this.#guard?.(changes);
+    if (guarded !== undefined) {
+      this.freeze(guarded);
+    }
     for (const { repository, tag, winner, loser } of changes.conflicts) {
       const fields = { repository, tag, winner: winner.site, loser: loser.site };
       this.#options.log.warn("two sites wrote one tag without seeing each other: the later write wins", fields);
@@ -228,6 +256,9 @@ export class View implements Disposable {
 
   /** What is held stops the position that others are told. */
   #show({ stream, site }: StreamOrigin, { reached }: FoldCursor): void {
+    if (this.#frozen > 0) {
+      return;
+    }
     let position: Position | undefined = reached;
     for (const held of this.#held) {
       if (held.stream === stream && position !== undefined && held.originSequence <= position.sequence) {
@@ -237,14 +268,18 @@ export class View implements Disposable {
     this.positions.set(site, position);
   }
 
-  #heldChanged(): void {
-    this.#held = heldRecords(this.store);
+  #showAll(): void {
     for (const [stream, cursor] of this.#cursors) {
       const origin = originOf(stream, this.#options.site);
       if (origin !== undefined) {
         this.#show(origin, cursor);
       }
     }
+  }
+
+  #heldChanged(): void {
+    this.#held = heldRecords(this.store);
+    this.#showAll();
     this.#timer?.[Symbol.dispose]();
     const next = this.#held[0];
     if (next !== undefined && !this.#disposed) {

@@ -53,6 +53,7 @@ export function createBlobPush(options: BlobPushOptions): BlobPush {
       return pushing;
     },
     async mount(repository, digest, size, principal) {
+      options.catalog.pins.pin(repository, digest, size);
       const changes = linkChanges(repository, digest, size, principal, options.catalog);
       return { digest, version: await options.commit(changes) };
     },
@@ -66,6 +67,8 @@ async function finish(
   principal: Principal,
   { catalog, keeper, commit, clock, timers }: BlobPushOptions,
 ): Promise<PushedBlob> {
+  // From here on its bytes may be on a disk with nothing that names them yet.
+  catalog.pins.hold(digest);
   let stored: StoredBlob;
   try {
     stored = await keeper.commit(upload, digest);
@@ -73,10 +76,13 @@ async function finish(
     if (!isContentError(error, "not-found")) throw error;
     // The answer to an earlier commit of it may have been lost; only a link says that these very bytes were uploaded here.
     const isThere = (): boolean => catalog.blob(repository, digest) !== undefined;
-    if (await waitUntil(isThere, { clock, timers, waitMs: OTHER_COMMIT_WAIT_MS }))
+    if (await waitUntil(isThere, { clock, timers, waitMs: OTHER_COMMIT_WAIT_MS })) {
+      catalog.pins.pin(repository, digest, catalog.blob(repository, digest)?.size ?? 0);
       return { digest, version: catalog.version() };
+    }
     throw unknownUpload(error);
   }
+  catalog.pins.pin(repository, digest, stored.size);
   const changes = [...linkChanges(repository, digest, stored.size, principal, catalog), ...holderChanges(stored)];
   return { digest, version: await commit(changes), copies: stored.nodes.length };
 }

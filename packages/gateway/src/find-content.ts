@@ -1,4 +1,4 @@
-import type { CatalogReader, LinkView, ManifestView } from "@meridian/catalog";
+import type { Catalog, CatalogReader, LinkView, ManifestView } from "@meridian/catalog";
 import type { Digest } from "@meridian/oci";
 import { warning } from "./answer.ts";
 import type { Lookup, LookupOutcome } from "./lookup.ts";
@@ -20,16 +20,31 @@ export interface FindContent {
 
 type AbsentCode = "BLOB_UNKNOWN" | "MANIFEST_UNKNOWN";
 
-export function createFindContent({ catalog, lookup }: { catalog: CatalogReader; lookup: Lookup }): FindContent {
-  const isVisible = (repository: string, digest: Digest): boolean =>
-    catalog.blob(repository, digest) !== undefined || catalog.manifest(repository, digest) !== undefined;
+export function createFindContent({
+  catalog,
+  lookup,
+}: {
+  readonly catalog: CatalogReader & Pick<Catalog, "pins">;
+  readonly lookup: Lookup;
+}): FindContent {
+  /** What is seen here stays: in the same turn as the look. */
+  const isVisible = (repository: string, digest: Digest): boolean => {
+    const seen = catalog.blob(repository, digest) ?? catalog.manifest(repository, digest);
+    if (seen !== undefined) catalog.pins.pin(repository, digest, seen.size);
+    return seen !== undefined;
+  };
 
   /** What is not visible even after the other members were asked for it. */
   const missingOf = async (
     repository: string,
     digests: readonly Digest[],
   ): Promise<LookupOutcome & { readonly still: readonly Digest[] }> => {
-    const missing = digests.filter((digest) => !isVisible(repository, digest));
+    let missing = digests.filter((digest) => !isVisible(repository, digest));
+    if (missing.some((digest) => catalog.pins.isPinned(digest, repository))) {
+      // A client was told that it is here, and its link is being written again.
+      await catalog.pins.relinked();
+      missing = missing.filter((digest) => !isVisible(repository, digest));
+    }
     if (missing.length === 0) return { still: missing, unasked: [], unlearned: false };
     const outcome = await lookup.ask(repository, missing);
     return { ...outcome, still: missing.filter((digest) => !isVisible(repository, digest)) };

@@ -63,6 +63,7 @@ function head(exchange: Exchange, name: string, digest: Digest, { catalog, sourc
   if (view === undefined || !sources.reachable(view)) {
     throw new Refusal("BLOB_UNKNOWN", `repository ${name} has no blob ${digest} within reach`);
   }
+  catalog.pins.pin(name, digest, view.size);
   const headers = [...contentHeaders(view.digest, answers), "Content-Length", String(view.size)];
   exchange.send(200, headers);
 }
@@ -245,6 +246,7 @@ async function remove(
       detail: { referencedBy: by.slice(0, 20) },
     });
   }
+  catalog.pins.unpin(name, digest);
   let version: string;
   try {
     version = await commit([{ kind: "delete-link", repository: name, digest }]);

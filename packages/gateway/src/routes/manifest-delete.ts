@@ -71,6 +71,7 @@ async function deleteByDigest(
       detail: { referencedBy: by.slice(0, 20) },
     });
   }
+  catalog.pins.unpin(name, digest);
   try {
     return await commit([{ kind: "delete-manifest", repository: name, digest, who: who(principal) }]);
   } catch (error) {

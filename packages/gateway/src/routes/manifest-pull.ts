@@ -69,6 +69,8 @@ function answer(
   byTag: boolean,
   parts: ManifestPullParts,
 ): void | Promise<void> {
+  // Who only asks may be about to push an index that names it.
+  if (exchange.method === "HEAD") parts.catalog.pins.pin(name, view.digest, view.size);
   const cached = parts.manifests.cached(view.digest);
   if (cached !== undefined) {
     send(exchange, cached, headersFor(cached, view.mediaType, byTag, parts.answers));

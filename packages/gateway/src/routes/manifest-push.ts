@@ -59,6 +59,7 @@ export function pushManifest(parts: ManifestPushParts): Handler {
       });
     }
     const absent = await checkReferences(name, manifest, parts);
+    parts.catalog.pins.hold(digest);
     const stored = await parts.keeper.store(bytes, digest);
     const value = manifestValueOf(manifest, bytes.byteLength, absent);
     const pushed: Push = {

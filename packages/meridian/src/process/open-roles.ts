@@ -113,11 +113,14 @@ export async function openCatalogOf(base: Foundation, logs: EventLogs, stack: As
   const { topology, roles, folder } = base.identity;
   const view = stack.use(await openLmdbStore({ path: folder("view"), volatile: true, log }));
   const outbox = stack.use(await openLmdbStore({ path: folder("outbox"), log }));
+  const serving = roles.has(Role.gateway);
+  const pins = serving ? await openPins(base, stack) : undefined;
   const catalog = stack.use(
     await openCatalog({
       site: topology.site,
       writer: topology.process,
-      serving: roles.has(Role.gateway),
+      serving,
+      pins,
       // An embedded log has one process, so there is no sibling to wait for.
       alone: base.loaded.config.log.driver === "embedded",
       logs,
@@ -133,6 +136,15 @@ export async function openCatalogOf(base: Foundation, logs: EventLogs, stack: As
   // A gateway brings this check itself.
   if (!roles.has(Role.gateway)) base.checks.push(catalogCheck(catalog));
   return catalog;
+}
+
+/** What clients were told to be here has to outlive the process, not the machine. */
+async function openPins(
+  { identity, loaded, log }: Foundation,
+  stack: AsyncDisposableStack,
+): Promise<NonNullable<Parameters<typeof openCatalog>[0]["pins"]>> {
+  const store = stack.use(await openLmdbStore({ path: identity.folder("pins"), volatile: true, log }));
+  return { store, forMs: loaded.config.collection.pinMs };
 }
 
 function catalogCheck(catalog: Catalog): HealthCheck {

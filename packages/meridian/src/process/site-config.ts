@@ -32,6 +32,12 @@ const logSchema = z.discriminatedUnion("driver", [
   }),
 ]);
 
+/** What is kept although nothing needs it any more. The same in every process of every site. */
+const collectionSchema = z.strictObject({
+  /** How long a client that was told of a blob may take until it pushes the manifest, in milliseconds; default 24 h. */
+  pinMs: z.int().min(1).default(86_400_000),
+});
+
 /** The configuration of one process (`meridian serve --config`). Unknown keys are refused; every problem is listed. */
 export const siteConfigSchema = z
   .strictObject({
@@ -74,6 +80,7 @@ export const siteConfigSchema = z
     storage: storageSchema,
     blobNode: blobNodeConfigSchema.omit({ bytes: true }).prefault({}),
     replicator: replicatorConfigSchema.prefault({}),
+    collection: collectionSchema.prefault({}),
     auth: authConfigSchema.omit({ cluster: true, dataDir: true }).prefault({}),
     telemetry: z
       .strictObject({
