@@ -85,6 +85,15 @@ describe("meridian client-config", () => {
       await command(cluster, { command: "site-kill", site: "eu" });
     });
 
+    test("meridian route explain tells where its bytes come from, and from where if more were lost", async () => {
+      const routes = async (...args: string[]): Promise<Array<{ site: string; chosen: string }>> =>
+        JSON.parse(await meridian(cluster, "route", "explain", "kept/app:v1", "--json", ...args)).routes;
+      for (const { site, chosen } of await routes("--from", "us")) assert.deepEqual([site, chosen], ["us", "us/site"]);
+      for (const { chosen } of await routes("--from", "us", "--without", "us")) assert.equal(chosen, "ap/site");
+      const none = await cluster.meridian("route", "explain", "kept/app:v1", "--without", "us,ap,eu");
+      assert.deepEqual([none.code, /nobody could serve/.test(none.stderr)], [1, true]);
+    });
+
     test("containerd pulls from the next in hosts.toml", {
       skip: needs("containerd", "ctr", "skopeo") || needsRoot(),
     }, async () => {

@@ -32,13 +32,14 @@ const STATE_PENALTY_MS = { live: 0, suspect: 10_000, unknown: 20_000, down: 100_
 /**
  * Orders the nodes that hold a blob: own site first, then live sites by round trip, suspect and unknown ones after,
  * and those of a site that is down only when nothing better is left. Ties keep the order in which holders were given.
- * `exclude` names nodes not to be asked (they failed this request); `loadMs` adds a node's load to its cost.
+ * `exclude` names nodes not to be asked (they failed this request), `without` sites that are to count as lost; `loadMs` adds a node's load to its cost.
  */
 export function orderHolders(options: {
   readonly holders: readonly string[];
   readonly monitor: Pick<SiteMonitor, "health">;
   readonly topology: Topology;
   readonly exclude?: ReadonlySet<string>;
+  readonly without?: ReadonlySet<string>;
   readonly loadMs?: (node: string) => number;
 }): HolderOrder {
   const weighed = [...new Set(options.holders)].map((name) => ({ name, candidate: weigh(name, options) }));
@@ -59,12 +60,14 @@ export function orderHolders(options: {
 
 function weigh(
   name: string,
-  { monitor, topology, exclude, loadMs }: Omit<Parameters<typeof orderHolders>[0], "holders">,
+  { monitor, topology, exclude, without, loadMs }: Omit<Parameters<typeof orderHolders>[0], "holders">,
 ): RouteCandidate {
   const parsed = parseNodeName(name) ?? { site: "", process: name };
   const health = monitor.health(parsed.site);
   const own = parsed.site === topology.site;
-  const refusal = refusalOf(name, parsed, topology, exclude);
+  const refusal = without?.has(parsed.site)
+    ? "its site counts as lost here"
+    : refusalOf(name, parsed, topology, exclude);
   const reasons = refusal === undefined ? [] : [refusal];
   reasons.push(own ? "own site" : `site is ${health.state}`);
   if (!own && health.rttMs === undefined) reasons.push("round trip not measured");

@@ -61,7 +61,8 @@ export interface SourceOrder {
 
 /** Finds and reads the bytes of visible blobs. */
 export interface BlobSources {
-  order(blob: VisibleBlob): SourceOrder;
+  /** `without`: as if these sites were lost. */
+  order(blob: VisibleBlob, without?: ReadonlySet<string>): SourceOrder;
   /** True when some holder is at this site or at one that is not down. */
   reachable(blob: VisibleBlob): boolean;
   /**
@@ -104,7 +105,7 @@ interface SourceParts extends BlobSourcesOptions {
 
 export function createBlobSources(given: BlobSourcesOptions): BlobSources {
   const options: SourceParts = { ...given, wrong: new WrongCopies(given.clock) };
-  const order = (blob: VisibleBlob): SourceOrder => orderSources(blob, options);
+  const order: BlobSources["order"] = (blob, without) => orderSources(blob, options, without);
   return {
     order,
     distrust(node, digest) {
@@ -123,6 +124,7 @@ export function createBlobSources(given: BlobSourcesOptions): BlobSources {
 function orderSources(
   blob: VisibleBlob,
   { topology, peers, monitor, catalog, copies, watch, wrong }: SourceParts,
+  without?: ReadonlySet<string>,
 ): SourceOrder {
   const known = catalog.holders(blob.digest);
   const writers = peers.processes("blob-node", blob.site).map((one) => ({ node: nodeName(one), zone: one.zone }));
@@ -130,7 +132,7 @@ function orderSources(
   const holders = known.some((node) => siteOf(node) === blob.site)
     ? known
     : [...known, ...ownersOf(blob.digest, writers, copies())];
-  const { ordered, candidates } = orderHolders({ holders, monitor, topology });
+  const { ordered, candidates } = orderHolders({ holders, monitor, topology, without });
   const isOwn = (node: string): boolean => siteOf(node) === topology.site;
   const here = [...new Set([...ordered.filter(isOwn), ...watch.takers(blob.digest)])];
   // A node that does not answer may be wrongly thought dead: it is asked when nobody else has the blob.

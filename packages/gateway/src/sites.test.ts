@@ -264,6 +264,23 @@ describe("the route explanation", () => {
     assert.equal(route.candidates[0]?.node, "blob-node-1");
     assert.ok(route.candidates[0]?.reasons.length);
   });
+
+  test("says where from when sites are lost, and refuses strangers", async () => {
+    const here = adminOf(us, "route/lost");
+    const { layer } = await here.pushImage("v1", randomBytes(300_000));
+    await adminOf(eu, "route/lost").get(`/blobs/${layer}`);
+    const chosen = async (query: string): Promise<string | null> =>
+      (await here.get(`/_meridian/route/${layer}${query}`)).json<{ chosen: string | null }>().chosen;
+    assert.equal(await chosen(""), "us/blob-node-1");
+    const without = (await here.get(`/_meridian/route/${layer}?without=us`)).json<{
+      candidates: { site: string; excluded: boolean; reasons: string[] }[];
+    }>();
+    const lost = without.candidates.filter(({ site }) => site === "us");
+    assert.ok(lost.length > 0 && lost.every(({ excluded }) => excluded));
+    assert.match(lost[0]?.reasons.join() ?? "", /counts as lost/);
+    assert.equal(await chosen("?without=*"), null);
+    assert.equal((await here.get(`/_meridian/route/${layer}?without=mars`)).status, 400);
+  });
 });
 
 test("the status lists the sites as this one sees them", async () => {

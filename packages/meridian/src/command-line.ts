@@ -8,6 +8,7 @@ import { addFaults } from "./program/faults.ts";
 import { addLogin } from "./program/login.ts";
 import { addNode } from "./program/node.ts";
 import { addRepo } from "./program/repo.ts";
+import { addRoute } from "./program/route.ts";
 import { addScrub } from "./program/scrub.ts";
 import { addServe } from "./program/serve.ts";
 import { addReplication, addStatus } from "./program/status.ts";
@@ -34,6 +35,7 @@ export function createProgram(): Command {
   addRepo(program);
   addScrub(program);
   addNode(program);
+  addRoute(program);
   addFaults(program);
   return program;
 }

@@ -35,7 +35,7 @@ export function replicationRoute(parts: MeridianParts): ResourceHandlers {
     GET: async (exchange, { name, reference }) => {
       await access.admit(exchange, repositoryNeed(name, "pull"));
       const query = parseQuery(exchange.query);
-      const sites = sitesOf(query.get("wait"), parts.topology);
+      const sites = sitesOf(query.get("wait"), parts.topology, "wait");
       const timeoutMs = durationOf(query.get("timeout"));
       const question = await resolve(name, reference, parts);
       if (sites.length === 0) {
@@ -90,16 +90,20 @@ async function resolve(
 }
 
 /** Members by name; `*` stands for all. */
-function sitesOf(wait: string | null, topology: Topology): readonly string[] {
-  if (wait === null || wait === "") return [];
-  if (wait === "*") return topology.sites;
-  const names = wait.split(",").map((name) => name.trim());
+function sitesOf(listed: string | null, topology: Topology, parameter: "wait" | "without"): readonly string[] {
+  if (listed === null || listed === "") return [];
+  if (listed === "*") return topology.sites;
+  const names = listed.split(",").map((name) => name.trim());
   const strangers = names.filter((name) => !topology.sites.includes(name));
   if (strangers.length === 0) return names;
-  throw new Refusal("UNSUPPORTED", `wait names no members of this cluster: ${strangers.join(", ").slice(0, 200)}`, {
-    status: 400,
-    detail: { sites: topology.sites },
-  });
+  throw new Refusal(
+    "UNSUPPORTED",
+    `${parameter} names no members of this cluster: ${strangers.join(", ").slice(0, 200)}`,
+    {
+      status: 400,
+      detail: { sites: topology.sites },
+    },
+  );
 }
 
 const UNITS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000 };
@@ -113,7 +117,10 @@ function durationOf(text: string | null): number {
   throw new Refusal("UNSUPPORTED", "timeout must be a duration of at most 15 minutes, like 60s", { status: 400 });
 }
 
-/** `GET /v2/<name>/_meridian/route/<digest>`: where the bytes of a digest would come from, and why. */
+/**
+ * `GET /v2/<name>/_meridian/route/<digest>`: where the bytes of a digest would come from, and why; with
+ * `?without=eu,us` where from if those sites were lost.
+ */
 export function routeRoute(parts: MeridianParts): ResourceHandlers {
   const { access, sources, topology, answers } = parts;
   return {
@@ -122,7 +129,8 @@ export function routeRoute(parts: MeridianParts): ResourceHandlers {
       const digest = tryParseDigest(reference);
       if (digest === undefined) throw new Refusal("DIGEST_INVALID", "not a sha256 or sha512 digest");
       const blob = await visible(name, digest, parts);
-      const { holders, candidates } = sources.order(blob);
+      const without = new Set(sitesOf(parseQuery(exchange.query).get("without"), topology, "without"));
+      const { holders, candidates } = sources.order(blob, without);
       const headers = [...answers.fixed, "Cache-Control", CacheControl.never];
       sendJson(exchange, 200, headers, { digest, site: topology.site, chosen: holders[0] ?? null, candidates });
     },

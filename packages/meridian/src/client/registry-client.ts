@@ -17,6 +17,8 @@ export interface RegistryClient {
    * the gateway's own words.
    */
   call(path: string, options?: { method?: string; json?: unknown; timeoutMs?: number }): Promise<HttpAnswer>;
+  /** The same login and trust at another gateway of the cluster: both are good at every site. */
+  at(server: string): RegistryClient;
 }
 
 interface Connection {
@@ -49,6 +51,7 @@ export function createRegistryClient(connection: Connection): RegistryClient {
   return {
     server: connection.server,
     ...(connection.ca === undefined ? {} : { ca: connection.ca }),
+    at: (server) => createRegistryClient({ ...connection, server }),
     async call(path, call = {}) {
       let answer = await send(path, call);
       const challenge = answer.headers["www-authenticate"];

@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
-import { describeError, openRegistry, type RegistryClient } from "../client/registry-client.ts";
+import { clusterSites, type SiteStatus, siteNamed } from "../client/cluster-sites.ts";
+import { openRegistry } from "../client/registry-client.ts";
 import {
   type ClientFile,
   type ClientName,
@@ -11,20 +12,12 @@ import {
 import { failure, usageError } from "../exit-status.ts";
 import type { ServerOptions } from "../program/command.ts";
 
-/** A site as a gateway's status tells it. */
-interface SiteStatus {
-  readonly name: string;
-  /** Null until measured. */
-  readonly rttMs: number | null;
-  readonly gateways: readonly string[];
-}
-
 export async function runClientConfig(
   client: ClientName,
   options: ServerOptions & { name?: string; sites?: string; out?: string },
 ): Promise<void> {
   const registry = openRegistry(options);
-  const origins = originsOf(await sitesOf(registry), options.sites);
+  const origins = originsOf(await clusterSites(registry), options.sites);
   const name = options.name ?? registryOf(origins[0] ?? registry.server);
   if (!/^[a-z0-9[\]:.-]+$/i.test(name)) throw usageError(`--name ${name}: a host, or host:port, is wanted`);
   const folder = options.out === undefined ? defaultFolder[client] : resolve(options.out);
@@ -36,24 +29,13 @@ export async function runClientConfig(
   for (const advice of adviceFor(client, name, origins)) process.stderr.write(`${advice}\n`);
 }
 
-async function sitesOf(registry: RegistryClient): Promise<readonly SiteStatus[]> {
-  const answer = await registry.call("/v2/_meridian/status");
-  if (answer.status !== 200) throw failure(`${registry.server}: ${describeError(answer)}`);
-  return (JSON.parse(answer.text) as { sites: SiteStatus[] }).sites;
-}
-
 /** Every gateway of the sites: in the order asked for, else the nearest to the answering gateway first. */
 function originsOf(sites: readonly SiteStatus[], wanted: string | undefined): string[] {
   const distance = ({ rttMs }: SiteStatus): number => rttMs ?? Number.POSITIVE_INFINITY;
   const ordered =
     wanted === undefined
       ? sites.toSorted((a, b) => distance(a) - distance(b))
-      : wanted.split(",").map((name) => {
-          const found = sites.find((site) => site.name === name.trim());
-          if (found === undefined)
-            throw usageError(`--sites ${wanted}: the cluster's sites are ${sites.map((site) => site.name).join(", ")}`);
-          return found;
-        });
+      : wanted.split(",").map((name) => siteNamed(sites, name.trim(), "--sites"));
   const origins = ordered.flatMap(({ gateways }) => gateways);
   if (origins.length === 0) throw failure("the cluster's table names no address of a gateway (`edge`)");
   return origins;
