@@ -110,7 +110,7 @@ describe("a site with several blob nodes", { skip: needs("nats-server") }, () =>
     );
     await socket.send(layer.subarray(0, 5_000_000));
     const taking = await until("two nodes take it", () => {
-      const found = globSync(join(cluster.home, "sites/eu/blob-node-*/blobs/uploads/*/data"));
+      const found = globSync(join(cluster.home, "sites/eu/blob-node-*/blobs/uploads/*"));
       return found.length >= 2 && found;
     });
     const victim = /blob-node-\d+/.exec(taking[0] ?? "")?.[0] ?? "";

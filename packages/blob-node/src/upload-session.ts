@@ -1,6 +1,7 @@
 import { ContentError, type Digest, type DigestAlgorithm, digestAlgorithm, isContentError } from "@meridian/oci";
 import type { BlobInfo, BlobStore, Upload } from "@meridian/storage";
 import type { AppendOptions } from "@meridian/transfer";
+import { giveBack } from "./give-back.ts";
 
 /** One upload that is open here: one writer at a time, the newest. */
 export class UploadSession {
@@ -36,13 +37,16 @@ export class UploadSession {
    * Takes a body after fencing an older one. What a broken or fenced body brought is not acknowledged.
    * @throws ContentError `invalid-range` when `offset` is not the acknowledged one; `fenced` when a newer request came.
    */
-  append(body: AsyncIterable<Uint8Array>, { offset, final, signal }: AppendOptions): Promise<{ offset: number }> {
+  append(
+    body: AsyncIterable<Uint8Array>,
+    { offset, final, owned, signal }: AppendOptions,
+  ): Promise<{ offset: number }> {
     this.#requireOffset(offset);
     return this.#write(signal, async (fence) => {
       this.#requireOffset(offset);
       if (this.#upload.offset > this.#acknowledged) await this.#upload.truncate(this.#acknowledged);
       this.#final = undefined;
-      await this.#take(body, fence);
+      await this.#take(body, owned === true, fence);
       if (final) {
         this.#final = this.#upload.offset;
         return { offset: this.#final };
@@ -96,18 +100,23 @@ export class UploadSession {
     }
   }
 
-  async #take(body: AsyncIterable<Uint8Array>, fence: AbortSignal): Promise<void> {
-    const stopped = Promise.withResolvers<never>();
-    stopped.promise.catch(() => {});
-    const onAbort = (): void => stopped.reject(fence.reason);
+  async #take(body: AsyncIterable<Uint8Array>, owned: boolean, fence: AbortSignal): Promise<void> {
     fence.throwIfAborted();
+    // Not a race with one promise of the fence's: it would remember every chunk until the end.
+    let stop: ((reason: unknown) => void) | undefined;
+    const onAbort = (): void => stop?.(fence.reason);
     fence.addEventListener("abort", onAbort, { once: true });
     const chunks = body[Symbol.asyncIterator]();
     try {
       for (;;) {
-        const next = await Promise.race([chunks.next(), stopped.promise]);
+        const next = await new Promise<IteratorResult<Uint8Array>>((resolve, reject) => {
+          stop = reject;
+          chunks.next().then(resolve, reject);
+        });
+        fence.throwIfAborted();
         if (next.done) return;
         await this.#upload.write(next.value);
+        if (owned) giveBack(next.value);
         fence.throwIfAborted();
       }
     } catch (error) {

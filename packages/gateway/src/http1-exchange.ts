@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { TLSSocket } from "node:tls";
 import type { AnswerBody, Exchange, HeaderList } from "./exchange.ts";
-import { type BodyLimits, requestBody } from "./request-body.ts";
+import { type BodyLimits, RequestBody } from "./request-body.ts";
 
 /** What an exchange needs of its gateway beside the request. */
 export interface ExchangeLimits extends BodyLimits {
@@ -20,6 +20,7 @@ export class Http1Exchange implements Exchange {
   #awaitsContinue: boolean;
   #status = 0;
   #abort: AbortController | undefined;
+  #body: RequestBody | undefined;
 
   constructor(request: IncomingMessage, response: ServerResponse, limits: ExchangeLimits, awaitsContinue: boolean) {
     const url = request.url ?? "";
@@ -84,7 +85,8 @@ export class Http1Exchange implements Exchange {
       this.#awaitsContinue = false;
       this.#response.writeContinue();
     }
-    return requestBody(this.#request, this.#limits);
+    this.#body = new RequestBody(this.#request, this.#limits);
+    return this.#body;
   }
 
   send(status: number, headers: HeaderList, body?: string | Uint8Array): void {
@@ -94,7 +96,8 @@ export class Http1Exchange implements Exchange {
     else if (body === undefined) this.#response.end();
     else this.#response.end(body);
     // A request without body is not complete yet either while its handler runs.
-    if (!this.#request.complete && this.hasBody) this.#discardBody();
+    const unread = this.#body !== undefined && !this.#request.readableEnded;
+    if (this.hasBody && (unread || !this.#request.complete)) this.#discardBody();
   }
 
   begin(status: number, headers: HeaderList): AnswerBody {
@@ -112,8 +115,8 @@ export class Http1Exchange implements Exchange {
   /** An early answer on a body: the connection stays open, so that the client reads the answer (RFC 9112 §9.6). */
   #discardBody(): void {
     const request = this.#request;
-    // A reader that still waits for more would keep the stream from flowing.
-    request.removeAllListeners("readable");
+    // A reader that still waits for more would hold the stream up.
+    this.#body?.abandon();
     request.resume();
     const limit = this.#limits.timers.after(this.#limits.discardMs, () => request.destroy());
     const settled = (): void => limit[Symbol.dispose]();

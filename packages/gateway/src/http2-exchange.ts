@@ -1,7 +1,7 @@
 import { constants, type IncomingHttpHeaders, type OutgoingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import type { AnswerBody, Exchange, HeaderList } from "./exchange.ts";
 import type { ExchangeLimits } from "./http1-exchange.ts";
-import { requestBody } from "./request-body.ts";
+import { RequestBody } from "./request-body.ts";
 
 /** An exchange over HTTP/2: the stream API, which keeps twice the speed of node's compatibility layer. */
 export class Http2Exchange implements Exchange {
@@ -15,6 +15,7 @@ export class Http2Exchange implements Exchange {
   readonly #limits: ExchangeLimits;
   #status = 0;
   #abort: AbortController | undefined;
+  #body: RequestBody | undefined;
 
   constructor(
     stream: ServerHttp2Stream,
@@ -76,7 +77,8 @@ export class Http2Exchange implements Exchange {
 
   body(): AsyncIterable<Uint8Array> {
     if (this.#headers.expect?.toLowerCase() === "100-continue") this.#stream.additionalHeaders({ ":status": 100 });
-    return requestBody(this.#stream, this.#limits);
+    this.#body = new RequestBody(this.#stream, this.#limits);
+    return this.#body;
   }
 
   send(status: number, headers: HeaderList, body?: string | Uint8Array): void {
@@ -107,7 +109,7 @@ export class Http2Exchange implements Exchange {
   /** An early answer on a body: the answer goes out whole, then the client is told to stop (RFC 9113 §8.1). */
   #refuseRest(): void {
     const stream = this.#stream;
-    stream.removeAllListeners("readable");
+    this.#body?.abandon();
     stream.resume();
     const stop = (): void => stream.close(constants.NGHTTP2_NO_ERROR);
     if (stream.writableFinished) stop();

@@ -62,7 +62,7 @@ export class MirroredUploads {
     const { id, nodes } = upload;
     const [only, ...more] = nodes;
     if (more.length === 0 && only !== undefined) {
-      return (await this.#options.nodes.bytes(only).append(id, body, { offset, final })).offset;
+      return (await this.#options.nodes.bytes(only).append(id, body, { offset, final, owned: true })).offset;
     }
     const at = offset === undefined ? await this.#offsets(upload) : undefined;
     const start = offset ?? Math.max(...(at?.values() ?? []));

@@ -9,47 +9,131 @@ export interface BodyLimits {
   readonly timers: Timers;
 }
 
+/** Chunks are taken ahead of the reader up to so many bytes; the rest waits in the connection. */
+const AHEAD_BYTES = 128 * 1024;
+/** The wait for a byte is looked at so often in its time, not timed for each chunk anew. */
+const IDLE_CHECKS = 4;
+
+type Next = IteratorResult<Uint8Array, undefined>;
+const OVER: Next = { done: true, value: undefined };
+const ENDED: Promise<Next> = Promise.resolve(OVER);
+
 /**
- * The bytes of a request as they arrive. Unlike the stream's own iterator it leaves the stream alone when the reader
- * stops early: an answer can still be sent, and what is left of the body thrown away.
- * @throws Refusal when the client stalls or breaks off.
+ * The bytes of a request as they arrive, once. Unlike the stream's own iterator it leaves the stream alone when the
+ * reader stops early: an answer can still be sent, and what is left of the body thrown away. A chunk is the reader's
+ * until it asks for the next one. Reading throws a Refusal when the client stalls, seen up to a quarter of `idleMs`
+ * late, or breaks off.
  */
-export async function* requestBody(stream: Readable, limits: BodyLimits): AsyncGenerator<Uint8Array> {
-  for (;;) {
-    const chunk: Uint8Array | null = stream.read();
-    if (chunk !== null) yield chunk;
-    else if (stream.readableEnded) return;
-    else await moreBytes(stream, limits);
+export class RequestBody implements AsyncIterable<Uint8Array>, AsyncIterator<Uint8Array, undefined> {
+  readonly #stream: Readable;
+  readonly #limits: BodyLimits;
+  readonly #chunks: Uint8Array[] = [];
+  #ahead = 0;
+  /** How it ended: whole, unless with an error. */
+  #end: { readonly error?: unknown } | undefined;
+  #waiting: PromiseWithResolvers<Next> | undefined;
+  #checksInVain = 0;
+  #idle: Disposable | undefined;
+
+  constructor(stream: Readable, limits: BodyLimits) {
+    this.#stream = stream;
+    this.#limits = limits;
+  }
+
+  [Symbol.asyncIterator](): this {
+    if (this.#stream.readableEnded) this.#finish({});
+    else if (this.#stream.destroyed) this.#finish({ error: brokenOff(this.#stream.errored) });
+    else if (this.#end === undefined) this.#listen();
+    return this;
+  }
+
+  next(): Promise<Next> {
+    const value = this.#chunks.shift();
+    if (value !== undefined) {
+      this.#ahead -= value.byteLength;
+      if (this.#ahead <= AHEAD_BYTES / 2 && this.#end === undefined) this.#stream.resume();
+      return Promise.resolve({ done: false, value });
+    }
+    if (this.#end !== undefined) return this.#end.error === undefined ? ENDED : Promise.reject(this.#end.error);
+    this.#checksInVain = 0;
+    this.#waiting = Promise.withResolvers();
+    return this.#waiting.promise;
+  }
+
+  return(): Promise<Next> {
+    if (this.#end === undefined) this.#stream.pause();
+    this.#finish({});
+    this.#chunks.length = 0;
+    return ENDED;
+  }
+
+  /** Whoever reads sees it broken off; the stream is the caller's. */
+  abandon(): void {
+    this.#finish({ error: brokenOff(undefined) });
+    this.#chunks.length = 0;
+  }
+
+  #listen(): void {
+    this.#stream
+      .on("data", this.#onData)
+      .on("end", this.#onEnd)
+      .on("error", this.#onBroken)
+      .on("close", this.#onBroken)
+      .on("aborted", this.#onBroken);
+    this.#watch();
+  }
+
+  readonly #onData = (chunk: Uint8Array): void => {
+    const waiting = this.#waiting;
+    if (waiting !== undefined) {
+      this.#waiting = undefined;
+      waiting.resolve({ done: false, value: chunk });
+      return;
+    }
+    this.#chunks.push(chunk);
+    this.#ahead += chunk.byteLength;
+    if (this.#ahead >= AHEAD_BYTES) this.#stream.pause();
+  };
+
+  readonly #onEnd = (): void => this.#finish({});
+
+  readonly #onBroken = (error?: unknown): void => this.#finish({ error: brokenOff(error) });
+
+  /** One timer at a time, however many chunks come: it counts how often nothing has come since the last look. */
+  #watch(): void {
+    const { idleMs, timers } = this.#limits;
+    this.#idle = timers.after(idleMs / IDLE_CHECKS, () => {
+      if (this.#waiting === undefined) this.#checksInVain = 0;
+      else this.#checksInVain += 1;
+      if (this.#checksInVain <= IDLE_CHECKS) this.#watch();
+      else this.#finish({ error: stalled(idleMs) });
+    });
+  }
+
+  #finish(end: { readonly error?: unknown }): void {
+    if (this.#end !== undefined) return;
+    this.#end = end;
+    this.#idle?.[Symbol.dispose]();
+    this.#stream
+      .off("data", this.#onData)
+      .off("end", this.#onEnd)
+      .off("error", this.#onBroken)
+      .off("close", this.#onBroken)
+      .off("aborted", this.#onBroken);
+    const waiting = this.#waiting;
+    this.#waiting = undefined;
+    if (end.error === undefined) {
+      waiting?.resolve(OVER);
+      return;
+    }
+    // Whoever asked may be gone by now.
+    waiting?.promise.catch(() => undefined);
+    waiting?.reject(end.error);
   }
 }
 
-/** Resolves when there is something to read, or the end. */
-function moreBytes(stream: Readable, { idleMs, timers }: BodyLimits): Promise<void> {
-  return new Promise((resolve, reject) => {
-    if (stream.destroyed) {
-      reject(brokenOff(stream.errored));
-      return;
-    }
-    const settle = (act: () => void): void => {
-      idle[Symbol.dispose]();
-      stream
-        .off("readable", onReady)
-        .off("end", onReady)
-        .off("error", onBroken)
-        .off("close", onClose)
-        .off("aborted", onClose);
-      act();
-    };
-    const onReady = (): void => settle(resolve);
-    const onBroken = (error: Error): void => settle(() => reject(brokenOff(error)));
-    const onClose = (): void => settle(() => reject(brokenOff(undefined)));
-    const idle = timers.after(idleMs, () =>
-      settle(() =>
-        reject(new Refusal("BLOB_UPLOAD_INVALID", `no byte of the body came for ${idleMs} ms`, { status: 408 })),
-      ),
-    );
-    stream.on("readable", onReady).on("end", onReady).on("error", onBroken).on("close", onClose).on("aborted", onClose);
-  });
+function stalled(idleMs: number): Refusal {
+  return new Refusal("BLOB_UPLOAD_INVALID", `no byte of the body came for ${idleMs} ms`, { status: 408 });
 }
 
 function brokenOff(cause: unknown): Refusal {

@@ -66,6 +66,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
   const timers = options.timers ?? systemTimers;
   const server = new Server(COMMON_OPTIONS);
   const impls = new Map<string, UntypedImpl>();
+  const locals = new Map<string, ReturnType<typeof createLocalClient>>();
   const health = createHealthService();
   const stopping = new AbortController();
   const tls = options.tls === undefined ? undefined : new MutualTlsServerCredentials(options.tls);
@@ -83,7 +84,8 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     local(service) {
       const impl = impls.get(service.typeName);
       if (impl === undefined) return undefined;
-      const client = createLocalClient({ service, impl, timers, log: options.log });
+      const client = locals.get(service.typeName) ?? createLocalClient({ service, impl, timers, log: options.log });
+      locals.set(service.typeName, client);
       return client as unknown as ServiceClient<typeof service>;
     },
     async listen({ host, port }) {

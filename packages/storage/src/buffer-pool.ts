@@ -7,6 +7,9 @@ const KEPT = 32;
 /** A few larger buffers for whoever comes first: each piece of a stream costs two changes of thread whatever its size. */
 export const LARGE_BUFFERS: BufferKind = { bufferBytes: 1024 * 1024, maxBuffers: 16 };
 
+/** The same for writers: each holds one only while the disk takes it. */
+export const LARGE_WRITE_BUFFERS: BufferKind = { bufferBytes: 1024 * 1024, maxBuffers: 4, kept: 4 };
+
 /** Unused large buffers that are kept: what one stream uses. */
 const KEPT_LARGE = 2;
 
@@ -18,6 +21,8 @@ export interface BufferKind {
   readonly bufferBytes: number;
   /** How many may be out at once. */
   readonly maxBuffers: number;
+  /** How many are kept while unused; a default by size when absent. */
+  readonly kept?: number;
 }
 
 /** A bounded number of buffers, lent out first come first served. */
@@ -105,7 +110,7 @@ class Shelf {
 
   constructor(kind: BufferKind, kept: number) {
     this.#kind = kind;
-    this.#kept = kept;
+    this.#kept = kind.kept ?? kept;
   }
 
   take(): Buffer | undefined {

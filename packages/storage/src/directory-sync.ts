@@ -1,4 +1,4 @@
-import { close, fsync, open } from "node:fs";
+import { closeSync, fsync, openSync } from "node:fs";
 import { SharedRun } from "./shared-run.ts";
 
 /** Makes the names in folders survive a power loss: one fsync for all who ask while the one before runs. */
@@ -17,18 +17,18 @@ export class DirectorySync {
   }
 }
 
-/** With plain descriptors: the handles' promises would cost more than the calls, and every blob needs one of these. */
+/** Opened and closed here, where the kernel has it in memory: only the fsync is worth the way to another thread. */
 function syncDirectory(path: string): Promise<void> {
   return new Promise((resolve, reject) => {
-    open(path, "r", (openError, fd) => {
-      if (openError !== null) return reject(openError);
-      fsync(fd, (syncError) => {
-        close(fd, (closeError) => {
-          const error = syncError ?? closeError;
-          if (error == null) resolve();
-          else reject(error);
-        });
-      });
+    const fd = openSync(path, "r");
+    fsync(fd, (error) => {
+      try {
+        closeSync(fd);
+      } catch (closeError) {
+        reject(closeError);
+      }
+      if (error === null) resolve();
+      else reject(error);
     });
   });
 }

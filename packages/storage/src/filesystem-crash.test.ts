@@ -105,12 +105,12 @@ test("a start sweeps leftovers and old uploads, and nothing else", async () => {
     }
   }
   const eightDaysAgo = new Date(Date.now() - 8 * 24 * 3600 * 1000);
-  await utimes(join(uploads, "old", "data"), eightDaysAgo, eightDaysAgo);
-  await mkdir(join(uploads, "committed-but-not-removed"));
-  await writeFile(join(uploads, "committed-but-not-removed", "state"), "");
+  await utimes(join(uploads, "old"), eightDaysAgo, eightDaysAgo);
+  await writeFile(join(uploads, "committed-but-not-removed.state"), "");
+  await mkdir(join(uploads, "no-upload"));
   await writeFile(join(uploads, ".probe-1-1"), "");
   await using store = await openStoreIn(folder.path);
-  assert.deepEqual(await readdir(uploads), ["young"]);
+  assert.deepEqual((await readdir(uploads)).sort(), ["young", "young.state"]);
   assert.equal((await store.resume("young"))?.offset, 10);
   assert.equal((await Array.fromAsync(store.list())).length, 1);
 });
@@ -157,7 +157,7 @@ test("a state file that cannot be read means that nothing was synced", async () 
     await upload.write(pattern(1000));
     await upload.sync();
   }
-  await writeFile(join(folder.path, "uploads", "u", "state"), "1 sha256 000");
+  await writeFile(join(folder.path, "uploads", "u.state"), "1 sha256 000");
   await using store = await openStoreIn(folder.path);
   await using upload = (await store.resume("u"))!;
   assert.equal(upload.offset, 0);

@@ -4,6 +4,9 @@ import { ContentError, type Digest, digestAlgorithm, digestHex, tryParseDigest }
 import type { DirectorySync } from "./directory-sync.ts";
 import { errorCode, fileError } from "./file-error.ts";
 
+/** No upload's id holds a dot. */
+export const STATE_SUFFIX = ".state";
+
 /** What this package writes into `format`; raised when a file's place or meaning changes. */
 const FORMAT = 1;
 
@@ -18,9 +21,8 @@ const FORMAT = 1;
  *             aa0123…                   the blob: complete, hashed, fsynced before it got this name
  *         sha512/…
  *       uploads/
- *         <id>/
- *           data                        bytes so far; becomes the blob by a rename
- *           state                       how far data is synced, see upload-state.ts
+ *         <id>                          bytes of an upload so far; becomes the blob by a rename
+ *         <id>.state                    how far they are synced, see upload-state.ts; made by the first sync
  *         .put-…                        content on its way into place in one step
  *         .probe-…                      of a health check
  *       quarantine/
@@ -51,6 +53,10 @@ export class FilesystemLayout {
   /** The id has been checked: it is a plain name. */
   upload(id: string): string {
     return join(this.uploads, id);
+  }
+
+  uploadState(id: string): string {
+    return join(this.uploads, `${id}${STATE_SUFFIX}`);
   }
 
   /** A new name for content that is written in one step; none of an upload. */

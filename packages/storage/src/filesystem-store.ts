@@ -5,7 +5,7 @@ import type { Clock, Logger, Timers } from "@meridian/runtime";
 import { unlessAborted } from "./abort.ts";
 import { BlobCount } from "./blob-count.ts";
 import type { BlobInfo, BlobStore, OpenBlob, Upload } from "./blob-store.ts";
-import { BufferPool, LARGE_BUFFERS, SPARES_BELOW } from "./buffer-pool.ts";
+import { BufferPool, LARGE_BUFFERS, LARGE_WRITE_BUFFERS, SPARES_BELOW } from "./buffer-pool.ts";
 import { DigestTurns } from "./digest-turns.ts";
 import { DirectorySync } from "./directory-sync.ts";
 import { EarlySyncs } from "./early-syncs.ts";
@@ -87,7 +87,7 @@ class FilesystemStore implements BlobStore {
         layout,
         directories,
         readPool,
-        writePool: new BufferPool({ maxBuffers: WRITE_BUFFERS }),
+        writePool: new BufferPool({ maxBuffers: WRITE_BUFFERS, large: LARGE_WRITE_BUFFERS }),
         earlySyncs: new EarlySyncs(),
         publishing: (digest, size, place) => this.#publishing(digest, size, place),
       }),

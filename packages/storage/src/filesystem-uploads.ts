@@ -1,5 +1,5 @@
-import { type FileHandle, mkdir, open, rename, rm, rmdir } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
 import { ContentError, type Digest } from "@meridian/oci";
 import type { ByteSink, ByteSpan } from "./blob-store.ts";
 import type { BufferPool } from "./buffer-pool.ts";
@@ -7,6 +7,7 @@ import type { DirectorySync } from "./directory-sync.ts";
 import type { EarlySyncs } from "./early-syncs.ts";
 import { errorCode, fileError } from "./file-error.ts";
 import type { FilesystemLayout } from "./filesystem-layout.ts";
+import { OpenFile } from "./open-file.ts";
 import { sendFile } from "./send-file.ts";
 import type { ResumePoint, UploadBytes } from "./upload-bytes.ts";
 import type { FoundUpload, UploadDriver } from "./upload-sessions.ts";
@@ -28,7 +29,9 @@ export interface FilesystemUploadsParts {
   readonly publishing: (digest: Digest, size: number, place: () => Promise<string>) => Promise<void>;
 }
 
-/** Uploads as folders below `uploads/`. */
+/**
+ * Uploads as files below `uploads/`. No folder for each: making and removing one cost a push as much as its file did.
+ */
 export class FilesystemUploads implements UploadDriver {
   readonly #parts: FilesystemUploadsParts;
 
@@ -37,11 +40,16 @@ export class FilesystemUploads implements UploadDriver {
   }
 
   async create(id: string): Promise<UploadBytes> {
-    const folder = this.#parts.layout.upload(id);
     try {
-      await mkdir(folder, { mode: 0o700 });
-      const handle = await open(join(folder, "data"), "wx+", 0o600);
-      return new FilesystemUploadBytes(this.#parts, { folder, handle, length: 0, synced: false, named: false });
+      const file = await OpenFile.open(this.#parts.layout.upload(id), "wx+");
+      return new FilesystemUploadBytes(this.#parts, {
+        id,
+        file,
+        length: 0,
+        synced: false,
+        named: false,
+        resumed: false,
+      });
     } catch (error) {
       if (errorCode(error) === "EEXIST") throw new ContentError("conflict", `upload ${id} exists`);
       throw fileError(error, "begin an upload", this.#parts.layout.root);
@@ -49,11 +57,11 @@ export class FilesystemUploads implements UploadDriver {
   }
 
   async find(id: string, onDisk: number | undefined): Promise<FoundUpload | undefined> {
-    const folder = this.#parts.layout.upload(id);
+    const { layout } = this.#parts;
     try {
-      const state = await readUploadState(join(folder, "state"));
-      const handle = await open(join(folder, "data"), "r+");
-      return await this.#cutToSynced({ folder, handle, state, onDisk });
+      const state = await readUploadState(layout.uploadState(id));
+      const file = await OpenFile.open(layout.upload(id), "r+");
+      return await this.#cutToSynced({ id, file, state, onDisk });
     } catch (error) {
       if (errorCode(error) === "ENOENT") return undefined;
       throw fileError(error, "resume an upload", this.#parts.layout.root);
@@ -61,51 +69,57 @@ export class FilesystemUploads implements UploadDriver {
   }
 
   async #cutToSynced(found: {
-    folder: string;
-    handle: FileHandle;
+    id: string;
+    file: OpenFile;
     state: ResumePoint | undefined;
     onDisk: number | undefined;
   }): Promise<FoundUpload> {
-    const { folder, handle, state, onDisk } = found;
+    const { id, file, state, onDisk } = found;
     try {
-      const { size } = await handle.stat();
+      const { size } = file.stat();
       const offset = Math.min(state?.offset ?? 0, size);
-      if (size > offset) await handle.truncate(offset);
+      if (size > offset) await file.truncate(offset);
       const synced = size === offset && onDisk === offset;
-      const upload = { folder, handle, length: offset, synced, named: synced && offset >= NAMED_FROM_BYTES };
+      const named = synced && offset >= NAMED_FROM_BYTES;
+      const upload = { id, file, length: offset, synced, named, resumed: true };
       return { bytes: new FilesystemUploadBytes(this.#parts, upload), offset, algorithm: state?.algorithm };
     } catch (error) {
-      await handle.close();
+      file.close();
       throw error;
     }
   }
 }
 
-/** One upload's folder. */
+/** One upload's files. */
 class FilesystemUploadBytes implements UploadBytes {
   readonly #parts: FilesystemUploadsParts;
-  readonly #folder: string;
-  readonly #handle: FileHandle;
+  readonly #path: string;
+  readonly #statePath: string;
+  readonly #file: OpenFile;
   readonly #state: UploadStateFile;
   readonly #behind: WriteBehind;
-  /** True once the names of the folder and in it are known to be durable. */
+  /** True once the names of both files are known to be durable. */
   #named: boolean;
+  /** True when there may be a state file. */
+  #hasState: boolean;
   #length: number;
   #reads = 0;
   #closing = false;
 
   constructor(
     parts: FilesystemUploadsParts,
-    upload: { folder: string; handle: FileHandle; length: number; synced: boolean; named: boolean },
+    upload: { id: string; file: OpenFile; length: number; synced: boolean; named: boolean; resumed: boolean },
   ) {
     this.#parts = parts;
-    this.#folder = upload.folder;
-    this.#handle = upload.handle;
+    this.#path = parts.layout.upload(upload.id);
+    this.#statePath = parts.layout.uploadState(upload.id);
+    this.#file = upload.file;
     this.#length = upload.length;
     this.#named = upload.named;
-    this.#state = new UploadStateFile(join(upload.folder, "state"));
+    this.#hasState = upload.resumed;
+    this.#state = new UploadStateFile(this.#statePath);
     this.#behind = new WriteBehind({
-      handle: upload.handle,
+      file: upload.file,
       pool: parts.writePool,
       earlySyncs: parts.earlySyncs,
       position: upload.length,
@@ -123,6 +137,7 @@ class FilesystemUploadBytes implements UploadBytes {
   sync(resumeAt: ResumePoint): Promise<void> {
     return this.#doing("sync an upload", async () => {
       await this.#behind.flush();
+      this.#hasState = true;
       await this.#state.write(resumeAt);
       // Now a kill loses nothing. A power loss may still take the names and the state, so that the client begins again:
       // for a few megabytes that is cheaper than three more syncs in every push.
@@ -134,6 +149,7 @@ class FilesystemUploadBytes implements UploadBytes {
   truncate(length: number, resumeAt: ResumePoint): Promise<void> {
     return this.#doing("cut an upload", async () => {
       // First the state: a crash in between must not leave it speaking of bytes that have become other ones.
+      this.#hasState = true;
       await this.#state.write(resumeAt);
       await this.#state.sync();
       await this.#behind.truncate(length);
@@ -146,10 +162,10 @@ class FilesystemUploadBytes implements UploadBytes {
     this.#reads++;
     try {
       await this.#doing("write an upload", () => this.#behind.flushTo(span.end));
-      await sendFile({ handle: this.#handle, span, sink, pool: this.#parts.readPool, signal });
+      await sendFile({ handle: this.#file, span, sink, pool: this.#parts.readPool, signal });
     } finally {
       this.#reads--;
-      if (this.#closing) await this.#closeUnread();
+      if (this.#closing) this.#closeUnread();
     }
   }
 
@@ -160,20 +176,22 @@ class FilesystemUploadBytes implements UploadBytes {
       await Promise.all([this.#behind.sync(), layout.makeFolder(dirname(path))]);
       await publishing(digest, this.#length, async () => {
         // Over a blob that is there already: the same bytes, but surely good ones.
-        await rename(join(this.#folder, "data"), path);
-        const [placed] = await Promise.all([this.#handle.stat(), directories.sync(dirname(path))]);
-        return fileState(placed);
+        await rename(this.#path, path);
+        await directories.sync(dirname(path));
+        return fileState(this.#file.stat());
       });
       await this.close();
       // What a crash leaves here is swept at the next start.
-      await this.#removeEmptied();
+      if (this.#hasState) await rm(this.#statePath, { force: true });
     });
   }
 
   remove(): Promise<void> {
     return this.#doing("remove an upload", async () => {
       await this.close();
-      await rm(this.#folder, { recursive: true, force: true });
+      // First the state: without it the bytes count as none.
+      if (this.#hasState) await rm(this.#statePath, { force: true });
+      await rm(this.#path, { force: true });
     });
   }
 
@@ -181,26 +199,20 @@ class FilesystemUploadBytes implements UploadBytes {
     this.#closing = true;
     await this.#behind.settle();
     await this.#state.close();
-    await this.#closeUnread();
-  }
-
-  /** Fewer steps than a recursive removal, as only the state can be left. */
-  async #removeEmptied(): Promise<void> {
-    await rm(join(this.#folder, "state"), { force: true });
-    await rmdir(this.#folder);
+    this.#closeUnread();
   }
 
   async #nameDurably(): Promise<void> {
     if (this.#named) return;
     await this.#state.open();
     const { directories, layout } = this.#parts;
-    await Promise.all([directories.sync(this.#folder), directories.sync(layout.uploads)]);
+    await directories.sync(layout.uploads);
     this.#named = true;
   }
 
   /** Whoever still reads goes on undisturbed, and closes the file at the end. */
-  async #closeUnread(): Promise<void> {
-    if (this.#reads === 0) await this.#handle.close();
+  #closeUnread(): void {
+    if (this.#reads === 0) this.#file.close();
   }
 
   async #doing<T>(what: string, work: () => Promise<T>): Promise<T> {

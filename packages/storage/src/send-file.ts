@@ -1,5 +1,4 @@
 import { read } from "node:fs";
-import type { FileHandle } from "node:fs/promises";
 import { ContentError } from "@meridian/oci";
 import { unlessAborted } from "./abort.ts";
 import type { ByteSink, ByteSpan } from "./blob-store.ts";
@@ -7,7 +6,8 @@ import type { BufferPool } from "./buffer-pool.ts";
 
 /** What {@link sendFile} sends, from where and through which buffers. */
 export interface FileSend {
-  readonly handle: FileHandle;
+  /** Open; its descriptor is -1 once it is closed. */
+  readonly handle: { readonly fd: number };
   readonly span: ByteSpan;
   readonly sink: ByteSink;
   readonly pool: BufferPool;
@@ -57,7 +57,7 @@ function giveBack(pool: BufferPool, buffer: Buffer, writing: Promise<void> | und
 }
 
 /** Reads until the buffer is full or `end` is reached; resolves with the number of bytes. */
-function fill({ fd }: FileHandle, buffer: Buffer, position: number, end: number): Promise<number> {
+function fill({ fd }: FileSend["handle"], buffer: Buffer, position: number, end: number): Promise<number> {
   const wanted = Math.min(buffer.length, end - position);
   return new Promise((resolve, reject) => {
     let length = 0;

@@ -7,7 +7,7 @@ import type { ResumePoint } from "./upload-bytes.ts";
  * The state file: one line of fixed length, so that writing it again never leaves a mixture.
  *
  *     1 sha256 0000000001048576
- *     │ │      └ bytes of `data` that are synced: where a resume begins
+ *     │ │      └ bytes of the upload that are synced: where a resume begins
  *     │ └ what the upload is hashed with
  *     └ format
  */

@@ -1,13 +1,13 @@
-import type { FileHandle } from "node:fs/promises";
 import type { BufferPool } from "./buffer-pool.ts";
 import type { EarlySyncs } from "./early-syncs.ts";
+import type { OpenFile } from "./open-file.ts";
 
 /** Bytes after which a sync is started while more arrive, so that the last one finds little left to do. */
 const EARLY_SYNC_BYTES = 8 * 1024 * 1024;
 
 /** The file to append to. */
 export interface WriteBehindParts {
-  readonly handle: FileHandle;
+  readonly file: OpenFile;
   readonly pool: BufferPool;
   readonly earlySyncs: EarlySyncs;
   /** The file's length. */
@@ -17,11 +17,11 @@ export interface WriteBehindParts {
 }
 
 /**
- * Appends to a file through pooled buffers. What arrives while the disk is busy is gathered into one larger write;
- * what arrives while it is idle is written at once, so that no buffer is held for a client that pauses.
+ * Appends to a file through pooled buffers. What arrives while the disk is busy, or in one turn of the event loop, is
+ * gathered into one larger write; nothing waits longer, so that no buffer is held for a client that pauses.
  */
 export class WriteBehind {
-  readonly #handle: FileHandle;
+  readonly #file: OpenFile;
   readonly #pool: BufferPool;
   readonly #earlySyncs: EarlySyncs;
   #position: number;
@@ -32,8 +32,8 @@ export class WriteBehind {
   #syncing: Promise<void> | undefined;
   #failure: { readonly error: unknown } | undefined;
 
-  constructor({ handle, pool, earlySyncs, position, synced }: WriteBehindParts) {
-    this.#handle = handle;
+  constructor({ file, pool, earlySyncs, position, synced }: WriteBehindParts) {
+    this.#file = file;
     this.#pool = pool;
     this.#earlySyncs = earlySyncs;
     this.#position = position;
@@ -45,7 +45,7 @@ export class WriteBehind {
     let taken = 0;
     while (taken < chunk.byteLength) {
       this.#throwFailure();
-      this.#filling ??= { buffer: this.#pool.tryAcquire() ?? (await this.#pool.acquire()), length: 0 };
+      this.#filling ??= { buffer: this.#pool.tryAcquire(LARGE) ?? (await this.#pool.acquire()), length: 0 };
       const { buffer, length } = this.#filling;
       const part = chunk.subarray(taken, taken + buffer.length - length);
       buffer.set(part, length);
@@ -82,7 +82,7 @@ export class WriteBehind {
   async truncate(length: number): Promise<void> {
     await this.settle();
     this.#throwFailure();
-    await this.#handle.truncate(length);
+    await this.#file.truncate(length);
     this.#position = length;
     this.#syncedTo = NEVER;
   }
@@ -101,6 +101,8 @@ export class WriteBehind {
   }
 
   async #drain(): Promise<void> {
+    // A socket that has more to give gives it within this turn.
+    await endOfTurn();
     while (this.#filling !== undefined) {
       const { buffer, length } = this.#filling;
       this.#filling = undefined;
@@ -119,8 +121,7 @@ export class WriteBehind {
   async #write(bytes: Buffer): Promise<void> {
     let done = 0;
     while (done < bytes.length) {
-      const { bytesWritten } = await this.#handle.write(bytes, done, bytes.length - done, this.#position + done);
-      done += bytesWritten;
+      done += await this.#file.write(done === 0 ? bytes : bytes.subarray(done), this.#position + done);
     }
     this.#position += bytes.length;
     if (this.#syncing === undefined && this.#position - this.#syncedTo >= EARLY_SYNC_BYTES) {
@@ -131,7 +132,7 @@ export class WriteBehind {
   /** Never rejects: what goes wrong is thrown by whoever looks next. */
   #startSync(): Promise<void> {
     const position = this.#position;
-    const syncing = this.#handle.datasync().then(
+    const syncing = this.#file.datasync().then(
       () => {
         this.#syncedTo = position;
       },
@@ -156,5 +157,12 @@ export class WriteBehind {
   }
 }
 
+/** As large a buffer as there is. */
+const LARGE = Number.POSITIVE_INFINITY;
+
 /** Below every position: the file's length itself is not on disk yet. */
 const NEVER = -1;
+
+function endOfTurn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve));
+}

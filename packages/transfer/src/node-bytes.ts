@@ -48,6 +48,8 @@ export interface AppendOptions {
    * request that is repeated because its answer was lost brings the same bytes to the same place.
    */
   readonly final?: boolean;
+  /** True when nobody else looks at the body's chunks: a chunk's memory may be given back as soon as it is written. */
+  readonly owned?: boolean;
   readonly signal?: AbortSignal;
 }
 

@@ -11,7 +11,7 @@ export async function serveAppend(exchange: ByteExchange, id: string): Promise<v
   if (!UPLOAD_ID.test(id)) throw new ContentError("invalid", "not an upload id");
   const offset = parseBytes(ByteHeader.offset, request.headers[ByteHeader.offset]);
   const final = request.headers[ByteHeader.final] === "true";
-  const acknowledged = await node.append(id, requestBody(exchange), { offset, final, signal });
+  const acknowledged = await node.append(id, requestBody(exchange), { offset, final, owned: true, signal });
   response.statusCode = 204;
   response.setHeader(ByteHeader.offset, acknowledged.offset);
   response.end();
