@@ -1,8 +1,9 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import { ContentError, ContentErrorKind } from "@meridian/oci";
-import { type Database, open, type RootDatabase } from "lmdb";
+import { open, type RootDatabase } from "lmdb";
 import type { Incarnation } from "../event-log.ts";
+import { lackOfSpace } from "./free-space.ts";
 import { writeError } from "./write-error.ts";
 
 const FORMAT = 1;
@@ -13,6 +14,23 @@ export interface StreamMeta {
   readonly id: number;
   readonly incarnation: Incarnation;
   readonly compact: boolean;
+}
+
+/** One table of the file, sorted by key. Written inside {@link LogFile.write} only. */
+export interface LogTable<K, V> {
+  get(key: K): V | undefined;
+  getRange(range: TableRange<K>): Iterable<{ readonly key: K; readonly value: V }>;
+  getKeys(range: TableRange<K>): Iterable<K>;
+  putSync(key: K, value: V): unknown;
+  removeSync(key: K): unknown;
+}
+
+/** `start` is inclusive, `end` exclusive; with `reverse` the larger one comes first. */
+export interface TableRange<K> {
+  readonly start: K;
+  readonly end: K;
+  readonly limit?: number;
+  readonly reverse?: boolean;
 }
 
 /**
@@ -28,17 +46,18 @@ export interface StreamMeta {
  * Numbers are big endian: id has 4 bytes, sequence 8.
  */
 export interface LogFile {
-  readonly root: RootDatabase<Buffer, Buffer>;
-  readonly meta: Database<unknown, string>;
-  readonly heads: Database<Buffer, Buffer>;
-  readonly entries: Database<Buffer, Buffer>;
-  readonly subjects: Database<Buffer, Buffer>;
-  readonly sessions: Database<Buffer, Buffer>;
+  readonly meta: LogTable<string, unknown>;
+  readonly heads: LogTable<Buffer, Buffer>;
+  readonly entries: LogTable<Buffer, Buffer>;
+  readonly subjects: LogTable<Buffer, Buffer>;
+  readonly sessions: LogTable<Buffer, Buffer>;
   /**
    * Runs `change` in a transaction of its own, undone as a whole when something throws, and resolves once it is on disk.
    * Throws ContentError `no-space` or `unavailable` when it cannot be written.
    */
   write<T>(change: () => T): Promise<T>;
+  /** What to tell the operator when too little room is left to write; undefined while there is enough. */
+  lackOfSpace(): Promise<string | undefined>;
   /** A file on a disk that takes no writes is left open: lmdb would wait for ever. */
   close(): Promise<void>;
 }
@@ -51,18 +70,19 @@ export async function openLogFile(folder: string): Promise<LogFile> {
   const turns = { eventTurnBatching: false };
   const binary = { encoding: "binary", keyEncoding: "binary" } as const;
   const root = open<Buffer, Buffer>({ path, noSubdir: true, maxDbs: 8, ...binary, ...turns });
+  const meta = root.openDB<unknown, string>("meta", { encoding: "msgpack", keyEncoding: "ordered-binary" });
   const file: LogFile = {
-    root,
     ...writing(root, folder),
-    meta: root.openDB<unknown, string>("meta", { encoding: "msgpack", keyEncoding: "ordered-binary" }),
+    lackOfSpace: () => lackOfSpace(folder),
+    meta,
     heads: root.openDB<Buffer, Buffer>("heads", binary),
     entries: root.openDB<Buffer, Buffer>("entries", binary),
     subjects: root.openDB<Buffer, Buffer>("subjects", binary),
     sessions: root.openDB<Buffer, Buffer>("sessions", binary),
   };
-  const format = file.meta.get("format");
+  const format = meta.get("format");
   if (format === undefined) {
-    await file.meta.put("format", FORMAT);
+    await meta.put("format", FORMAT);
     await root.flushed;
   } else if (format !== FORMAT) {
     await root.close();

@@ -6,7 +6,6 @@ import { LocalBulletin } from "../local-bulletin.ts";
 import { requireStreamName } from "../stream-name.ts";
 import { AppendQueue } from "./append-queue.ts";
 import { EmbeddedLog } from "./embedded-log.ts";
-import { lackOfSpace } from "./free-space.ts";
 import { idKey, type LogFile, openLogFile, type StreamMeta } from "./log-file.ts";
 
 const DROP_CHUNK = 2_000;
@@ -30,7 +29,11 @@ export interface EmbeddedLogsOptions {
  * while one runs share the next. Throws ContentError `invalid` when a newer Meridian wrote the file.
  */
 export async function openEmbeddedLogs(options: EmbeddedLogsOptions): Promise<EventLogs> {
-  const file = await openLogFile(options.path);
+  return openLogsOf(await openLogFile(options.path), options);
+}
+
+/** The same on a file that is open already; closed with the logs. */
+export async function openLogsOf(file: LogFile, options: Omit<EmbeddedLogsOptions, "path">): Promise<EventLogs> {
   const logs = new EmbeddedLogs(file, options);
   await logs.sweep();
   return logs;
@@ -39,12 +42,12 @@ export async function openEmbeddedLogs(options: EmbeddedLogsOptions): Promise<Ev
 class EmbeddedLogs implements EventLogs {
   readonly bulletin = new LocalBulletin();
   readonly #file: LogFile;
-  readonly #options: EmbeddedLogsOptions;
+  readonly #options: Omit<EmbeddedLogsOptions, "path">;
   readonly #queue: AppendQueue;
   readonly #logs = new Map<string, EmbeddedLog>();
   #closed = false;
 
-  constructor(file: LogFile, options: EmbeddedLogsOptions) {
+  constructor(file: LogFile, options: Omit<EmbeddedLogsOptions, "path">) {
     this.#file = file;
     this.#options = options;
     this.#queue = new AppendQueue(file, options);
@@ -119,7 +122,7 @@ class EmbeddedLogs implements EventLogs {
 
   async probe(): Promise<void> {
     this.#requireOpen();
-    const lack = await lackOfSpace(this.#options.path);
+    const lack = await this.#file.lackOfSpace();
     if (lack !== undefined) {
       throw new ContentError(ContentErrorKind.noSpace, lack);
     }
