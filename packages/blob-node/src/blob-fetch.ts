@@ -3,9 +3,12 @@ import type { Clock, Timers } from "@meridian/runtime";
 import type { BlobInfo, BlobStore, ByteSink, ByteSpan } from "@meridian/storage";
 import { failoverRead, HELD_BACK_BYTES } from "@meridian/transfer";
 import { type SpanContext, TraceFlags, trace } from "@opentelemetry/api";
+import { AheadBuffer } from "./ahead-buffer.ts";
 import { FetchPartial } from "./fetch-partial.ts";
-import type { FetchTicket } from "./fetch-scheduler.ts";
-import type { Holders } from "./holders.ts";
+import type { FetchClass, FetchTicket } from "./fetch-scheduler.ts";
+import { type Holders, siteOf } from "./holders.ts";
+import type { LinkGate } from "./link-gate.ts";
+import type { LongLinkReads } from "./long-link-reads.ts";
 import { ProgressSignal } from "./progress-signal.ts";
 import type { Quarantine } from "./quarantine.ts";
 import type { BlobNodeEvents } from "./telemetry.ts";
@@ -17,6 +20,8 @@ const tracer = trace.getTracer("@meridian/blob-node");
 export interface BlobFetchDeps {
   readonly store: BlobStore;
   readonly holders: Holders;
+  readonly reads: LongLinkReads;
+  readonly gate: LinkGate;
   readonly quarantine: Quarantine;
   readonly events: BlobNodeEvents;
   readonly clock: Clock;
@@ -51,6 +56,7 @@ export class BlobFetch {
   readonly #stop = new AbortController();
   readonly #progress = new ProgressSignal();
   readonly #holders: string[] = [];
+  readonly #ahead = new AheadBuffer();
   readonly #expectedSize: number | undefined;
   #alone = false;
   #partial: FetchPartial | undefined;
@@ -61,6 +67,7 @@ export class BlobFetch {
   #announcing: Disposable | undefined;
   #moved = 0;
   #fetched = false;
+  #unwanted = false;
   #state: FetchView["state"] = "running";
   #error: unknown;
   #span: SpanContext | undefined;
@@ -133,6 +140,11 @@ export class BlobFetch {
     if (span !== undefined && span.traceFlags & TraceFlags.SAMPLED) trace.getActiveSpan()?.addLink({ context: span });
   }
 
+  /** What it is fetched for at present. */
+  get class(): FetchClass {
+    return this.#ticket.class;
+  }
+
   /** Somebody waits for it now. */
   promote(): void {
     this.#ticket.promote();
@@ -149,9 +161,15 @@ export class BlobFetch {
     return this.#partial.read(span, sink, options);
   }
 
+  /** Stops it, and drops what has arrived: nobody wants the blob any more. */
+  async drop(): Promise<void> {
+    this.#unwanted = true;
+    await this.cancel("the blob is not wanted any more");
+  }
+
   /** Stops it, and keeps what has arrived for the next time. */
-  async cancel(): Promise<void> {
-    this.#stop.abort(new ContentError("unavailable", "the blob node stops"));
+  async cancel(why = "the blob node stops"): Promise<void> {
+    this.#stop.abort(new ContentError("unavailable", why));
     this.#ticket.cancel();
     await this.stored.catch(() => {});
   }
@@ -193,10 +211,12 @@ export class BlobFetch {
         if (info !== undefined) return info;
       }
     } catch (error) {
-      await partial.leave(error);
+      if (this.#unwanted) await partial.discard().catch(() => {});
+      else await partial.leave(error);
       throw this.#explained(error);
     } finally {
       this.#partial = undefined;
+      this.#ahead.clear();
     }
   }
 
@@ -225,22 +245,20 @@ export class BlobFetch {
 
   /** `sources` may grow meanwhile. */
   async #receive(partial: FetchPartial, sources: readonly string[]): Promise<void> {
-    const { holders, clock, timers, events } = this.#deps;
+    const { holders, reads, clock, timers, events } = this.#deps;
+    const ahead = this.#ahead;
     let current = "";
     await failoverRead({
-      sources: () => holders.usable(this.digest, sources),
-      open: (node, span, signal) => holders.open(node, this.digest, { size: this.#size, span, signal }),
+      sources: () => this.#inWindow(holders.usable(this.digest, sources)),
+      open: (node, span, signal) =>
+        reads.open(node, this.digest, { size: this.#size ?? this.#expectedSize, span, ahead, signal }),
       span: { start: partial.offset },
       size: this.#size,
-      sink: {
-        write: async (chunk) => {
-          await partial.take(chunk, current);
-          this.#arrived(chunk.byteLength, current);
-        },
-      },
+      sink: { write: (chunk) => this.#take(partial, chunk, current) },
       stallTimeoutMs: (node) => holders.stallTimeoutMs(node),
       onSourceOpened: (node, blob) => {
         current = node;
+        partial.alsoFrom(ahead.holders);
         this.#sourceOpened(node, blob.size);
       },
       onSourceFailed: (node, error) => {
@@ -253,6 +271,26 @@ export class BlobFetch {
       signal: this.#stop.signal,
     });
     if (current !== "") holders.report(current, "ok");
+  }
+
+  /** Holders whose link is open for what this fetch is for. */
+  #inWindow(holders: readonly string[]): readonly string[] {
+    return holders.filter((node) => this.#isOpen(node));
+  }
+
+  #isOpen(node: string): boolean {
+    const { gate, holders } = this.#deps;
+    return holders.isNear(node) || gate.isOpen(siteOf(node), this.class);
+  }
+
+  async #take(partial: FetchPartial, chunk: Uint8Array, holder: string): Promise<void> {
+    const { gate, holders } = this.#deps;
+    const bytes = chunk.byteLength;
+    await partial.take(chunk, holder);
+    this.#arrived(bytes, holder);
+    if (holders.isNear(holder)) return;
+    await gate.pass(siteOf(holder), bytes, () => this.class === "pull", this.#stop.signal);
+    if (!this.#isOpen(holder)) throw new ContentError("unavailable", `the window of the link from ${holder} is over`);
   }
 
   /** After a mixture was wrong: from one holder at a time, so that a liar is known. */
@@ -318,6 +356,7 @@ export class BlobFetch {
   async #startOver(partial: FetchPartial): Promise<void> {
     this.#epoch += 1;
     this.#size = undefined;
+    this.#ahead.clear();
     this.#announce();
     await partial.startOver();
   }

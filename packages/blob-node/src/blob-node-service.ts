@@ -29,17 +29,20 @@ export interface BlobNodeServiceOptions {
 const MAX_IN_A_MESSAGE = 1_000;
 
 /** Methods that any member may call; all others are for the node's own site. */
-export const METHODS_FOR_ALL: ReadonlySet<string> = new Set(["stat", "fetch", "status", "scrubStatus"]);
+export const METHODS_FOR_ALL: ReadonlySet<string> = new Set(["stat", "status", "scrubStatus"]);
 
 /** Control of this node, for gRPC and for callers inside the process. */
 export function createBlobNodeService(options: BlobNodeServiceOptions): ServiceImpl<typeof blobV1.BlobNodeService> {
-  const { store, uploads, state, lost } = options;
+  const { store, fetches, uploads, state, lost } = options;
   return {
     async stat({ digest }) {
       const info = await store.stat(parseDigest(digest));
       return { present: info !== undefined, size: BigInt(info?.size ?? 0) };
     },
     fetch: (request, { signal }) => fetchBlob(options, request, signal),
+    async dropFetch({ digest }) {
+      return { dropped: await fetches.drop(parseDigest(digest)) };
+    },
     status: () => nodeStatus(options),
     async delete({ digest: text }) {
       const digest = parseDigest(text);

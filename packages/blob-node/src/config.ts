@@ -1,3 +1,4 @@
+import { linksSchema } from "@meridian/cluster";
 import { z } from "zod";
 
 /** Settings of a blob node. */
@@ -14,6 +15,8 @@ export const blobNodeConfigSchema = z.strictObject({
   quarantineMs: z.int().min(1_000).default(600_000),
   /** An upload's body, or a reader, without progress for so long is ended, milliseconds; default 60 000. */
   bodyIdleMs: z.int().min(100).default(60_000),
+  /** Rates and windows of the links from other sites; default: none. The same in every process of a site. */
+  links: linksSchema.default({}),
   /** Re-hashing of what is stored. */
   scrub: z
     .strictObject({

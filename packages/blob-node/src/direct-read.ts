@@ -2,7 +2,8 @@ import type { Digest } from "@meridian/oci";
 import type { Clock, Timers } from "@meridian/runtime";
 import type { ByteSink, ByteSpan } from "@meridian/storage";
 import { failoverRead, holdBack, type OpenSpan, type ServedBlob } from "@meridian/transfer";
-import type { Holders } from "./holders.ts";
+import { type Holders, siteOf } from "./holders.ts";
+import type { LinkGate } from "./link-gate.ts";
 import type { BlobNodeEvents } from "./telemetry.ts";
 
 /** One read that is not stored. */
@@ -14,11 +15,20 @@ export interface DirectRead {
   readonly signal?: AbortSignal;
 }
 
+/** What {@link DirectReads} needs. */
+export interface DirectReadsDeps {
+  readonly holders: Holders;
+  readonly gate: LinkGate;
+  readonly events: BlobNodeEvents;
+  readonly clock: Clock;
+  readonly timers: Timers;
+}
+
 /** Bytes passed from holders to a reader without being stored: cold ranges far ahead of a fetch, and full disks. */
 export class DirectReads {
-  readonly #deps: { holders: Holders; events: BlobNodeEvents; clock: Clock; timers: Timers };
+  readonly #deps: DirectReadsDeps;
 
-  constructor(deps: { holders: Holders; events: BlobNodeEvents; clock: Clock; timers: Timers }) {
+  constructor(deps: DirectReadsDeps) {
     this.#deps = deps;
   }
 
@@ -62,12 +72,17 @@ export class DirectReads {
     },
   ): Promise<unknown> {
     const { holders, events, clock, timers } = this.#deps;
+    let current = "";
     return failoverRead({
       ...options,
       sources: () => holders.usable(digest, names),
       open: (node, from, signal) => holders.open(node, digest, { size: options.size, span: from, signal }),
       span,
-      sink,
+      sink: { write: (chunk) => this.#pass(current, chunk, sink, options.signal) },
+      onSourceOpened: (node, blob) => {
+        current = node;
+        options.onSourceOpened?.(node, blob);
+      },
       stallTimeoutMs: (node) => holders.stallTimeoutMs(node),
       onSourceFailed: (node, error) => {
         if (error.kind === "not-found") return;
@@ -77,5 +92,12 @@ export class DirectReads {
       clock,
       timers,
     });
+  }
+
+  /** A link's rate holds for what is not stored, too. */
+  #pass(node: string, chunk: Uint8Array, sink: ByteSink, signal: AbortSignal | undefined): void | Promise<void> {
+    const { holders, gate } = this.#deps;
+    const passed = holders.isNear(node) ? undefined : gate.pass(siteOf(node), chunk.byteLength, () => true, signal);
+    return passed === undefined ? sink.write(chunk) : passed.then(() => sink.write(chunk));
   }
 }

@@ -5,8 +5,9 @@ import { MAX_SMALL_BYTES, type PartialBytes, SmallPartial } from "./small-partia
 /** Uploads of the store whose id begins so are partial fetches, not clients'. */
 export const FETCH_PREFIX = "fetch-";
 
-// How often what has arrived is made to survive a crash; the rest of a blob is synced by its commit.
-const SYNC_EVERY_BYTES = 32 * 1024 * 1024;
+// How often what has arrived is made to survive a crash: so much may have to come again. The store begins to write it
+// out earlier, so that there is little to wait for. The rest of a blob is synced by its commit.
+const SYNC_EVERY_BYTES = 8 * 1024 * 1024;
 const EARLIER = "an earlier fetch";
 
 /**
@@ -50,6 +51,11 @@ export class FetchPartial implements AsyncDisposable {
     return other === undefined && only !== EARLIER ? only : undefined;
   }
 
+  /** Bytes of these holders, too, are to be appended. */
+  alsoFrom(holders: Iterable<string>): void {
+    for (const holder of holders) this.#contributors.add(holder);
+  }
+
   /** Appends what a holder sent. */
   async take(chunk: Uint8Array, holder: string): Promise<void> {
     this.#contributors.add(holder);
@@ -87,6 +93,11 @@ export class FetchPartial implements AsyncDisposable {
       // Nothing is lost but bytes that can be fetched again.
     }
     await this[Symbol.asyncDispose]();
+  }
+
+  /** Removes it: nobody wants the blob any more. */
+  async discard(): Promise<void> {
+    await this.#upload.cancel();
   }
 
   [Symbol.asyncDispose](): PromiseLike<void> {

@@ -10,7 +10,9 @@ type Slot = "pull" | "background";
 export interface FetchTicket {
   /** Resolves when the fetch may run; disposing what it resolves to gives the slot back. */
   readonly granted: Promise<Disposable>;
-  /** Somebody waits for it now. No effect once it was granted. */
+  /** What it is fetched for at present. */
+  readonly class: FetchClass;
+  /** Somebody waits for it now. Once it was granted it keeps its slot. */
   promote(): void;
   /** Leaves the queue, or gives the slot back. Idempotent. */
   cancel(): void;
@@ -58,6 +60,9 @@ export class FetchScheduler {
     this.#grantNext();
     return {
       granted: promise,
+      get class() {
+        return entry.queue;
+      },
       promote: () => {
         entry.queue = "pull";
         this.#grantNext();

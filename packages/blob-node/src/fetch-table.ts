@@ -54,6 +54,14 @@ export class FetchTable implements AsyncDisposable {
     return { fetch, started: true };
   }
 
+  /** Ends the fetch of a blob that nobody waits for, and drops what has come; false when there is none, or somebody does. */
+  async drop(digest: Digest): Promise<boolean> {
+    const running = this.#running.get(digest);
+    if (running === undefined || running.class === "pull") return false;
+    await running.drop();
+    return true;
+  }
+
   /** All fetches that run or wait. */
   list(): readonly BlobFetch[] {
     return [...this.#running.values()];

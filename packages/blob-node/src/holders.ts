@@ -33,6 +33,11 @@ export class Holders {
       .sort((a, b) => RANK[this.#state(a)] - RANK[this.#state(b)]);
   }
 
+  /** Whether it is of this node's own site: no link is crossed. */
+  isNear(node: string): boolean {
+    return siteOf(node) === siteOf(this.#options.self);
+  }
+
   /** Asks one holder for what is in its own store. */
   async open(node: string, digest: Digest, options: Omit<ReadOptions, "holders">): Promise<ServedBlob | undefined> {
     return this.#options.bytesOf(node)?.open(digest, { ...options, holders: [] });
@@ -46,14 +51,12 @@ export class Holders {
 
   /** Tells the monitor what a real transfer saw. */
   report(node: string, outcome: "ok" | "failed"): void {
-    const site = siteOf(node);
-    if (site !== siteOf(this.#options.self)) this.#options.monitor?.report(site, outcome);
+    if (!this.isNear(node)) this.#options.monitor?.report(siteOf(node), outcome);
   }
 
   #state(node: string): SiteHealth["state"] {
-    const { monitor, self } = this.#options;
-    const site = siteOf(node);
-    return monitor === undefined || site === siteOf(self) ? "live" : monitor.health(site).state;
+    const { monitor } = this.#options;
+    return monitor === undefined || this.isNear(node) ? "live" : monitor.health(siteOf(node)).state;
   }
 }
 

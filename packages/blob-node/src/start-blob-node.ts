@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { bytesUrlOf, nodeName, type SiteMonitor, type Topology } from "@meridian/cluster";
+import { bytesUrlOf, nodeName, type ProcessAddress, Role, type SiteMonitor, type Topology } from "@meridian/cluster";
 import type { Digest } from "@meridian/oci";
 import type { RpcServer } from "@meridian/rpc";
 import {
@@ -21,7 +21,9 @@ import type { BlobNodeConfig } from "./config.ts";
 import { DirectReads } from "./direct-read.ts";
 import { FetchTable } from "./fetch-table.ts";
 import { Holders } from "./holders.ts";
+import { LinkGate } from "./link-gate.ts";
 import { createLocalBytes } from "./local-bytes.ts";
+import { LongLinkReads } from "./long-link-reads.ts";
 import { lookAfterCopies } from "./look-after-copies.ts";
 import { LostBlobs } from "./lost-blobs.ts";
 import { createNodeService } from "./node-service.ts";
@@ -95,15 +97,18 @@ export async function startBlobNode(config: BlobNodeConfig, deps: BlobNodeDeps):
   const quarantine = new Quarantine({ clock, forMs: config.quarantineMs });
   const bytesOf = (node: string): NodeBytes | undefined => nodes.bytesOf(node);
   const holders = new Holders({ self, bytesOf, quarantine, monitor, stallTimeoutMs: config.stallTimeoutMs });
+  const sharers = (): number => topology.processes.filter((one) => isNodeOf(one, topology.site)).length;
+  const gate = stack.use(new LinkGate({ rules: config.links, sharers, clock, timers }));
+  const reads = new LongLinkReads({ self, holders });
   const uploads = stack.use(new Uploads({ store, timers, events, onStored: announce("upload") }));
   const fetches = stack.use(
     new FetchTable({
-      ...{ store, holders, quarantine, events, clock, timers },
+      ...{ store, holders, reads, gate, quarantine, events, clock, timers },
       limits: { pull: config.pullFetches, background: config.backgroundFetches },
       onStored: announce("fetch"),
     }),
   );
-  const direct = new DirectReads({ holders, events, clock, timers });
+  const direct = new DirectReads({ holders, gate, events, clock, timers });
   const load = new ReadLoad();
   const bytes = createLocalBytes({ self, store, fetches, direct, uploads, state, lost, load });
   stack.use(nodes.attach(self, bytes));
@@ -136,6 +141,10 @@ export async function startBlobNode(config: BlobNodeConfig, deps: BlobNodeDeps):
     checks: [createStorageCheck(store, clock)],
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
+}
+
+function isNodeOf({ site, roles }: ProcessAddress, wanted: string): boolean {
+  return site === wanted && roles.includes(Role.blobNode);
 }
 
 /** Over plain HTTP there is no identity, and no other site either. */

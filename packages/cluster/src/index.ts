@@ -1,4 +1,5 @@
 export { createPeers, type PeersOptions } from "./connected-peers.ts";
+export { isLinkOpen, type LinkRules, linksSchema } from "./link-rules.ts";
 export { createLiveTopology, type LiveTopology, type TopologyChange } from "./live-topology.ts";
 export { createNodeWatch, type NodeState, type NodeWatch, type NodeWatchOptions } from "./node-watch.ts";
 export type { Peers, SiteHealth, SiteMonitor } from "./peers.ts";

@@ -124,6 +124,7 @@ export function createMemoryBlobNode(
         const size = BigInt((await store.stat(parseDigest(digest)))!.size);
         return { size, fetchedBytes: size };
       },
+      dropFetch: async () => ({ dropped: false }),
       async status() {
         alive();
         const { blobs, bytes } = await store.usage();

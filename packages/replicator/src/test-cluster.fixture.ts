@@ -93,6 +93,8 @@ export class TestSite implements AsyncDisposable {
   readonly blobs = new Map<Digest, Uint8Array>();
   /** Digests in the order in which this site's blob node was asked to fetch them. */
   readonly fetches: Digest[] = [];
+  /** Digests whose fetch this site's blob node was told to drop. */
+  readonly dropped: Digest[] = [];
   /** What each fetch waits for. */
   gate: Promise<void> = Promise.resolve();
   /** What this site's blob node says that it lost. */
@@ -101,6 +103,8 @@ export class TestSite implements AsyncDisposable {
   incarnation = "1";
   /** Makes every fetch fail. */
   broken = false;
+  /** Blobs of which every holder sends wrong bytes. */
+  readonly wrong = new Set<Digest>();
   catalog!: OpenCatalog;
   replicator!: Replicator;
   readonly #cluster: TestCluster;
@@ -208,10 +212,15 @@ export class TestSite implements AsyncDisposable {
         return { lost: missing.length };
       },
       status: async () => ({ node: this.node }),
+      dropFetch: async ({ digest }: blobV1.DropFetchRequest) => {
+        this.dropped.push(parseDigest(digest));
+        return { dropped: true };
+      },
       fetch: async (request: blobV1.FetchRequest) => {
         const digest = parseDigest(request.digest);
         this.fetches.push(digest);
         await this.gate;
+        if (this.wrong.has(digest)) throw new ContentError("digest-mismatch", "a holder sent wrong bytes");
         if (this.broken) throw new ContentError("no-space", "the disk is full");
         for (const holder of request.holders) {
           const [site = ""] = holder.split("/");

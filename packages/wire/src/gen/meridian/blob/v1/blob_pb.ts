@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file meridian/blob/v1/blob.proto.
  */
 export const file_meridian_blob_v1_blob: GenFile = /*@__PURE__*/
-  fileDesc("ChttZXJpZGlhbi9ibG9iL3YxL2Jsb2IucHJvdG8SEG1lcmlkaWFuLmJsb2IudjEiHQoLU3RhdFJlcXVlc3QSDgoGZGlnZXN0GAEgASgJIi0KDFN0YXRSZXNwb25zZRIPCgdwcmVzZW50GAEgASgIEgwKBHNpemUYAiABKAQicAoMRmV0Y2hSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIMCgRzaXplGAIgASgEEg8KB2hvbGRlcnMYAyADKAkSMQoIcHJpb3JpdHkYBCABKA4yHy5tZXJpZGlhbi5ibG9iLnYxLkZldGNoUHJpb3JpdHkiNAoNRmV0Y2hSZXNwb25zZRIMCgRzaXplGAEgASgEEhUKDWZldGNoZWRfYnl0ZXMYAiABKAQiDwoNU3RhdHVzUmVxdWVzdCJ/Cg5TdGF0dXNSZXNwb25zZRIMCgRub2RlGAEgASgJEg0KBWJsb2JzGAIgASgEEg0KBWJ5dGVzGAMgASgEEhIKCmZyZWVfYnl0ZXMYBCABKAQSLQoJdHJhbnNmZXJzGAUgAygLMhoubWVyaWRpYW4uYmxvYi52MS5UcmFuc2ZlciJKCghUcmFuc2ZlchIOCgZkaWdlc3QYASABKAkSDAoEc2l6ZRgCIAEoBBIQCghyZWNlaXZlZBgDIAEoBBIOCgZob2xkZXIYBCABKAkiHwoNRGVsZXRlUmVxdWVzdBIOCgZkaWdlc3QYASABKAkiIQoORGVsZXRlUmVzcG9uc2USDwoHZGVsZXRlZBgBIAEoCCI6ChJCZWdpblVwbG9hZFJlcXVlc3QSEQoJdXBsb2FkX2lkGAEgASgJEhEKCWFsZ29yaXRobRgCIAEoCSIVChNCZWdpblVwbG9hZFJlc3BvbnNlIigKE1VwbG9hZFN0YXR1c1JlcXVlc3QSEQoJdXBsb2FkX2lkGAEgASgJIiYKFFVwbG9hZFN0YXR1c1Jlc3BvbnNlEg4KBm9mZnNldBgBIAEoBCI4ChNDb21taXRVcGxvYWRSZXF1ZXN0EhEKCXVwbG9hZF9pZBgBIAEoCRIOCgZkaWdlc3QYAiABKAkiJAoUQ29tbWl0VXBsb2FkUmVzcG9uc2USDAoEc2l6ZRgBIAEoBCItCgpQdXRSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIPCgdjb250ZW50GAIgASgMIg0KC1B1dFJlc3BvbnNlIigKE0NhbmNlbFVwbG9hZFJlcXVlc3QSEQoJdXBsb2FkX2lkGAEgASgJIhYKFENhbmNlbFVwbG9hZFJlc3BvbnNlIhIKEExvc3RCbG9ic1JlcXVlc3QiOQoRTG9zdEJsb2JzUmVzcG9uc2USDwoHZGlnZXN0cxgBIAMoCRITCgtpbmNhcm5hdGlvbhgCIAEoCSI+Cg1FeHBlY3RSZXF1ZXN0Ei0KBWJsb2JzGAEgAygLMh4ubWVyaWRpYW4uYmxvYi52MS5FeHBlY3RlZEJsb2IiLAoMRXhwZWN0ZWRCbG9iEg4KBmRpZ2VzdBgBIAEoCRIMCgRzaXplGAIgASgEIh4KDkV4cGVjdFJlc3BvbnNlEgwKBGxvc3QYASABKA0iRAoTQ29udHJvbFNjcnViUmVxdWVzdBItCgZhY3Rpb24YASABKA4yHS5tZXJpZGlhbi5ibG9iLnYxLlNjcnViQWN0aW9uIhQKElNjcnViU3RhdHVzUmVxdWVzdCKwAgoTU2NydWJTdGF0dXNSZXNwb25zZRIMCgRub2RlGAEgASgJEisKBXN0YXRlGAIgASgOMhwubWVyaWRpYW4uYmxvYi52MS5TY3J1YlN0YXRlEhUKDWJsb2JzX2NoZWNrZWQYAyABKAQSFQoNYnl0ZXNfY2hlY2tlZBgEIAEoBBITCgtibG9ic190b3RhbBgFIAEoBBITCgtieXRlc190b3RhbBgGIAEoBBIPCgdkYW1hZ2VkGAcgASgEEhIKCnN0YXJ0ZWRfbXMYCCABKAQSEwoLZmluaXNoZWRfbXMYCSABKAQSDwoHbmV4dF9tcxgKIAEoBBIYChBieXRlc19wZXJfc2Vjb25kGAsgASgEEgwKBGxvc3QYDCABKAQSEwoLcXVhcmFudGluZWQYDSABKAQiTQoUQ29udHJvbFNjcnViUmVzcG9uc2USNQoGc3RhdHVzGAEgASgLMiUubWVyaWRpYW4uYmxvYi52MS5TY3J1YlN0YXR1c1Jlc3BvbnNlKoQBCg1GZXRjaFByaW9yaXR5Eh4KGkZFVENIX1BSSU9SSVRZX1VOU1BFQ0lGSUVEEAASFwoTRkVUQ0hfUFJJT1JJVFlfUFVMTBABEhsKF0ZFVENIX1BSSU9SSVRZX01FVEFEQVRBEAISHQoZRkVUQ0hfUFJJT1JJVFlfQkFDS0dST1VORBADKlsKC1NjcnViQWN0aW9uEhwKGFNDUlVCX0FDVElPTl9VTlNQRUNJRklFRBAAEhYKElNDUlVCX0FDVElPTl9TVEFSVBABEhYKElNDUlVCX0FDVElPTl9QQVVTRRACKo0BCgpTY3J1YlN0YXRlEhsKF1NDUlVCX1NUQVRFX1VOU1BFQ0lGSUVEEAASFAoQU0NSVUJfU1RBVEVfSURMRRABEhcKE1NDUlVCX1NUQVRFX1JVTk5JTkcQAhIWChJTQ1JVQl9TVEFURV9QQVVTRUQQAxIbChdTQ1JVQl9TVEFURV9VTlNVUFBPUlRFRBAEMtcICg9CbG9iTm9kZVNlcnZpY2USRQoEU3RhdBIdLm1lcmlkaWFuLmJsb2IudjEuU3RhdFJlcXVlc3QaHi5tZXJpZGlhbi5ibG9iLnYxLlN0YXRSZXNwb25zZRJICgVGZXRjaBIeLm1lcmlkaWFuLmJsb2IudjEuRmV0Y2hSZXF1ZXN0Gh8ubWVyaWRpYW4uYmxvYi52MS5GZXRjaFJlc3BvbnNlEksKBlN0YXR1cxIfLm1lcmlkaWFuLmJsb2IudjEuU3RhdHVzUmVxdWVzdBogLm1lcmlkaWFuLmJsb2IudjEuU3RhdHVzUmVzcG9uc2USSwoGRGVsZXRlEh8ubWVyaWRpYW4uYmxvYi52MS5EZWxldGVSZXF1ZXN0GiAubWVyaWRpYW4uYmxvYi52MS5EZWxldGVSZXNwb25zZRJaCgtCZWdpblVwbG9hZBIkLm1lcmlkaWFuLmJsb2IudjEuQmVnaW5VcGxvYWRSZXF1ZXN0GiUubWVyaWRpYW4uYmxvYi52MS5CZWdpblVwbG9hZFJlc3BvbnNlEl0KDFVwbG9hZFN0YXR1cxIlLm1lcmlkaWFuLmJsb2IudjEuVXBsb2FkU3RhdHVzUmVxdWVzdBomLm1lcmlkaWFuLmJsb2IudjEuVXBsb2FkU3RhdHVzUmVzcG9uc2USXQoMQ29tbWl0VXBsb2FkEiUubWVyaWRpYW4uYmxvYi52MS5Db21taXRVcGxvYWRSZXF1ZXN0GiYubWVyaWRpYW4uYmxvYi52MS5Db21taXRVcGxvYWRSZXNwb25zZRJCCgNQdXQSHC5tZXJpZGlhbi5ibG9iLnYxLlB1dFJlcXVlc3QaHS5tZXJpZGlhbi5ibG9iLnYxLlB1dFJlc3BvbnNlEl0KDENhbmNlbFVwbG9hZBIlLm1lcmlkaWFuLmJsb2IudjEuQ2FuY2VsVXBsb2FkUmVxdWVzdBomLm1lcmlkaWFuLmJsb2IudjEuQ2FuY2VsVXBsb2FkUmVzcG9uc2USVAoJTG9zdEJsb2JzEiIubWVyaWRpYW4uYmxvYi52MS5Mb3N0QmxvYnNSZXF1ZXN0GiMubWVyaWRpYW4uYmxvYi52MS5Mb3N0QmxvYnNSZXNwb25zZRJLCgZFeHBlY3QSHy5tZXJpZGlhbi5ibG9iLnYxLkV4cGVjdFJlcXVlc3QaIC5tZXJpZGlhbi5ibG9iLnYxLkV4cGVjdFJlc3BvbnNlEloKC1NjcnViU3RhdHVzEiQubWVyaWRpYW4uYmxvYi52MS5TY3J1YlN0YXR1c1JlcXVlc3QaJS5tZXJpZGlhbi5ibG9iLnYxLlNjcnViU3RhdHVzUmVzcG9uc2USXQoMQ29udHJvbFNjcnViEiUubWVyaWRpYW4uYmxvYi52MS5Db250cm9sU2NydWJSZXF1ZXN0GiYubWVyaWRpYW4uYmxvYi52MS5Db250cm9sU2NydWJSZXNwb25zZWIGcHJvdG8z");
+  fileDesc("ChttZXJpZGlhbi9ibG9iL3YxL2Jsb2IucHJvdG8SEG1lcmlkaWFuLmJsb2IudjEiHQoLU3RhdFJlcXVlc3QSDgoGZGlnZXN0GAEgASgJIi0KDFN0YXRSZXNwb25zZRIPCgdwcmVzZW50GAEgASgIEgwKBHNpemUYAiABKAQicAoMRmV0Y2hSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIMCgRzaXplGAIgASgEEg8KB2hvbGRlcnMYAyADKAkSMQoIcHJpb3JpdHkYBCABKA4yHy5tZXJpZGlhbi5ibG9iLnYxLkZldGNoUHJpb3JpdHkiNAoNRmV0Y2hSZXNwb25zZRIMCgRzaXplGAEgASgEEhUKDWZldGNoZWRfYnl0ZXMYAiABKAQiIgoQRHJvcEZldGNoUmVxdWVzdBIOCgZkaWdlc3QYASABKAkiJAoRRHJvcEZldGNoUmVzcG9uc2USDwoHZHJvcHBlZBgBIAEoCCIPCg1TdGF0dXNSZXF1ZXN0In8KDlN0YXR1c1Jlc3BvbnNlEgwKBG5vZGUYASABKAkSDQoFYmxvYnMYAiABKAQSDQoFYnl0ZXMYAyABKAQSEgoKZnJlZV9ieXRlcxgEIAEoBBItCgl0cmFuc2ZlcnMYBSADKAsyGi5tZXJpZGlhbi5ibG9iLnYxLlRyYW5zZmVyIkoKCFRyYW5zZmVyEg4KBmRpZ2VzdBgBIAEoCRIMCgRzaXplGAIgASgEEhAKCHJlY2VpdmVkGAMgASgEEg4KBmhvbGRlchgEIAEoCSIfCg1EZWxldGVSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCSIhCg5EZWxldGVSZXNwb25zZRIPCgdkZWxldGVkGAEgASgIIjoKEkJlZ2luVXBsb2FkUmVxdWVzdBIRCgl1cGxvYWRfaWQYASABKAkSEQoJYWxnb3JpdGhtGAIgASgJIhUKE0JlZ2luVXBsb2FkUmVzcG9uc2UiKAoTVXBsb2FkU3RhdHVzUmVxdWVzdBIRCgl1cGxvYWRfaWQYASABKAkiJgoUVXBsb2FkU3RhdHVzUmVzcG9uc2USDgoGb2Zmc2V0GAEgASgEIjgKE0NvbW1pdFVwbG9hZFJlcXVlc3QSEQoJdXBsb2FkX2lkGAEgASgJEg4KBmRpZ2VzdBgCIAEoCSIkChRDb21taXRVcGxvYWRSZXNwb25zZRIMCgRzaXplGAEgASgEIi0KClB1dFJlcXVlc3QSDgoGZGlnZXN0GAEgASgJEg8KB2NvbnRlbnQYAiABKAwiDQoLUHV0UmVzcG9uc2UiKAoTQ2FuY2VsVXBsb2FkUmVxdWVzdBIRCgl1cGxvYWRfaWQYASABKAkiFgoUQ2FuY2VsVXBsb2FkUmVzcG9uc2UiEgoQTG9zdEJsb2JzUmVxdWVzdCI5ChFMb3N0QmxvYnNSZXNwb25zZRIPCgdkaWdlc3RzGAEgAygJEhMKC2luY2FybmF0aW9uGAIgASgJIj4KDUV4cGVjdFJlcXVlc3QSLQoFYmxvYnMYASADKAsyHi5tZXJpZGlhbi5ibG9iLnYxLkV4cGVjdGVkQmxvYiIsCgxFeHBlY3RlZEJsb2ISDgoGZGlnZXN0GAEgASgJEgwKBHNpemUYAiABKAQiHgoORXhwZWN0UmVzcG9uc2USDAoEbG9zdBgBIAEoDSJEChNDb250cm9sU2NydWJSZXF1ZXN0Ei0KBmFjdGlvbhgBIAEoDjIdLm1lcmlkaWFuLmJsb2IudjEuU2NydWJBY3Rpb24iFAoSU2NydWJTdGF0dXNSZXF1ZXN0IrACChNTY3J1YlN0YXR1c1Jlc3BvbnNlEgwKBG5vZGUYASABKAkSKwoFc3RhdGUYAiABKA4yHC5tZXJpZGlhbi5ibG9iLnYxLlNjcnViU3RhdGUSFQoNYmxvYnNfY2hlY2tlZBgDIAEoBBIVCg1ieXRlc19jaGVja2VkGAQgASgEEhMKC2Jsb2JzX3RvdGFsGAUgASgEEhMKC2J5dGVzX3RvdGFsGAYgASgEEg8KB2RhbWFnZWQYByABKAQSEgoKc3RhcnRlZF9tcxgIIAEoBBITCgtmaW5pc2hlZF9tcxgJIAEoBBIPCgduZXh0X21zGAogASgEEhgKEGJ5dGVzX3Blcl9zZWNvbmQYCyABKAQSDAoEbG9zdBgMIAEoBBITCgtxdWFyYW50aW5lZBgNIAEoBCJNChRDb250cm9sU2NydWJSZXNwb25zZRI1CgZzdGF0dXMYASABKAsyJS5tZXJpZGlhbi5ibG9iLnYxLlNjcnViU3RhdHVzUmVzcG9uc2UqhAEKDUZldGNoUHJpb3JpdHkSHgoaRkVUQ0hfUFJJT1JJVFlfVU5TUEVDSUZJRUQQABIXChNGRVRDSF9QUklPUklUWV9QVUxMEAESGwoXRkVUQ0hfUFJJT1JJVFlfTUVUQURBVEEQAhIdChlGRVRDSF9QUklPUklUWV9CQUNLR1JPVU5EEAMqWwoLU2NydWJBY3Rpb24SHAoYU0NSVUJfQUNUSU9OX1VOU1BFQ0lGSUVEEAASFgoSU0NSVUJfQUNUSU9OX1NUQVJUEAESFgoSU0NSVUJfQUNUSU9OX1BBVVNFEAIqjQEKClNjcnViU3RhdGUSGwoXU0NSVUJfU1RBVEVfVU5TUEVDSUZJRUQQABIUChBTQ1JVQl9TVEFURV9JRExFEAESFwoTU0NSVUJfU1RBVEVfUlVOTklORxACEhYKElNDUlVCX1NUQVRFX1BBVVNFRBADEhsKF1NDUlVCX1NUQVRFX1VOU1VQUE9SVEVEEAQyrQkKD0Jsb2JOb2RlU2VydmljZRJFCgRTdGF0Eh0ubWVyaWRpYW4uYmxvYi52MS5TdGF0UmVxdWVzdBoeLm1lcmlkaWFuLmJsb2IudjEuU3RhdFJlc3BvbnNlEkgKBUZldGNoEh4ubWVyaWRpYW4uYmxvYi52MS5GZXRjaFJlcXVlc3QaHy5tZXJpZGlhbi5ibG9iLnYxLkZldGNoUmVzcG9uc2USVAoJRHJvcEZldGNoEiIubWVyaWRpYW4uYmxvYi52MS5Ecm9wRmV0Y2hSZXF1ZXN0GiMubWVyaWRpYW4uYmxvYi52MS5Ecm9wRmV0Y2hSZXNwb25zZRJLCgZTdGF0dXMSHy5tZXJpZGlhbi5ibG9iLnYxLlN0YXR1c1JlcXVlc3QaIC5tZXJpZGlhbi5ibG9iLnYxLlN0YXR1c1Jlc3BvbnNlEksKBkRlbGV0ZRIfLm1lcmlkaWFuLmJsb2IudjEuRGVsZXRlUmVxdWVzdBogLm1lcmlkaWFuLmJsb2IudjEuRGVsZXRlUmVzcG9uc2USWgoLQmVnaW5VcGxvYWQSJC5tZXJpZGlhbi5ibG9iLnYxLkJlZ2luVXBsb2FkUmVxdWVzdBolLm1lcmlkaWFuLmJsb2IudjEuQmVnaW5VcGxvYWRSZXNwb25zZRJdCgxVcGxvYWRTdGF0dXMSJS5tZXJpZGlhbi5ibG9iLnYxLlVwbG9hZFN0YXR1c1JlcXVlc3QaJi5tZXJpZGlhbi5ibG9iLnYxLlVwbG9hZFN0YXR1c1Jlc3BvbnNlEl0KDENvbW1pdFVwbG9hZBIlLm1lcmlkaWFuLmJsb2IudjEuQ29tbWl0VXBsb2FkUmVxdWVzdBomLm1lcmlkaWFuLmJsb2IudjEuQ29tbWl0VXBsb2FkUmVzcG9uc2USQgoDUHV0EhwubWVyaWRpYW4uYmxvYi52MS5QdXRSZXF1ZXN0Gh0ubWVyaWRpYW4uYmxvYi52MS5QdXRSZXNwb25zZRJdCgxDYW5jZWxVcGxvYWQSJS5tZXJpZGlhbi5ibG9iLnYxLkNhbmNlbFVwbG9hZFJlcXVlc3QaJi5tZXJpZGlhbi5ibG9iLnYxLkNhbmNlbFVwbG9hZFJlc3BvbnNlElQKCUxvc3RCbG9icxIiLm1lcmlkaWFuLmJsb2IudjEuTG9zdEJsb2JzUmVxdWVzdBojLm1lcmlkaWFuLmJsb2IudjEuTG9zdEJsb2JzUmVzcG9uc2USSwoGRXhwZWN0Eh8ubWVyaWRpYW4uYmxvYi52MS5FeHBlY3RSZXF1ZXN0GiAubWVyaWRpYW4uYmxvYi52MS5FeHBlY3RSZXNwb25zZRJaCgtTY3J1YlN0YXR1cxIkLm1lcmlkaWFuLmJsb2IudjEuU2NydWJTdGF0dXNSZXF1ZXN0GiUubWVyaWRpYW4uYmxvYi52MS5TY3J1YlN0YXR1c1Jlc3BvbnNlEl0KDENvbnRyb2xTY3J1YhIlLm1lcmlkaWFuLmJsb2IudjEuQ29udHJvbFNjcnViUmVxdWVzdBomLm1lcmlkaWFuLmJsb2IudjEuQ29udHJvbFNjcnViUmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message meridian.blob.v1.StatRequest
@@ -114,6 +114,42 @@ export const FetchResponseSchema: GenMessage<FetchResponse> = /*@__PURE__*/
   messageDesc(file_meridian_blob_v1_blob, 3);
 
 /**
+ * @generated from message meridian.blob.v1.DropFetchRequest
+ */
+export type DropFetchRequest = Message<"meridian.blob.v1.DropFetchRequest"> & {
+  /**
+   * @generated from field: string digest = 1;
+   */
+  digest: string;
+};
+
+/**
+ * Describes the message meridian.blob.v1.DropFetchRequest.
+ * Use `create(DropFetchRequestSchema)` to create a new message.
+ */
+export const DropFetchRequestSchema: GenMessage<DropFetchRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_blob_v1_blob, 4);
+
+/**
+ * @generated from message meridian.blob.v1.DropFetchResponse
+ */
+export type DropFetchResponse = Message<"meridian.blob.v1.DropFetchResponse"> & {
+  /**
+   * False when none ran, or somebody waits for the blob.
+   *
+   * @generated from field: bool dropped = 1;
+   */
+  dropped: boolean;
+};
+
+/**
+ * Describes the message meridian.blob.v1.DropFetchResponse.
+ * Use `create(DropFetchResponseSchema)` to create a new message.
+ */
+export const DropFetchResponseSchema: GenMessage<DropFetchResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_blob_v1_blob, 5);
+
+/**
  * @generated from message meridian.blob.v1.StatusRequest
  */
 export type StatusRequest = Message<"meridian.blob.v1.StatusRequest"> & {
@@ -124,7 +160,7 @@ export type StatusRequest = Message<"meridian.blob.v1.StatusRequest"> & {
  * Use `create(StatusRequestSchema)` to create a new message.
  */
 export const StatusRequestSchema: GenMessage<StatusRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 4);
+  messageDesc(file_meridian_blob_v1_blob, 6);
 
 /**
  * @generated from message meridian.blob.v1.StatusResponse
@@ -163,7 +199,7 @@ export type StatusResponse = Message<"meridian.blob.v1.StatusResponse"> & {
  * Use `create(StatusResponseSchema)` to create a new message.
  */
 export const StatusResponseSchema: GenMessage<StatusResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 5);
+  messageDesc(file_meridian_blob_v1_blob, 7);
 
 /**
  * A fetch under way.
@@ -199,7 +235,7 @@ export type Transfer = Message<"meridian.blob.v1.Transfer"> & {
  * Use `create(TransferSchema)` to create a new message.
  */
 export const TransferSchema: GenMessage<Transfer> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 6);
+  messageDesc(file_meridian_blob_v1_blob, 8);
 
 /**
  * @generated from message meridian.blob.v1.DeleteRequest
@@ -216,7 +252,7 @@ export type DeleteRequest = Message<"meridian.blob.v1.DeleteRequest"> & {
  * Use `create(DeleteRequestSchema)` to create a new message.
  */
 export const DeleteRequestSchema: GenMessage<DeleteRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 7);
+  messageDesc(file_meridian_blob_v1_blob, 9);
 
 /**
  * @generated from message meridian.blob.v1.DeleteResponse
@@ -233,7 +269,7 @@ export type DeleteResponse = Message<"meridian.blob.v1.DeleteResponse"> & {
  * Use `create(DeleteResponseSchema)` to create a new message.
  */
 export const DeleteResponseSchema: GenMessage<DeleteResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 8);
+  messageDesc(file_meridian_blob_v1_blob, 10);
 
 /**
  * @generated from message meridian.blob.v1.BeginUploadRequest
@@ -257,7 +293,7 @@ export type BeginUploadRequest = Message<"meridian.blob.v1.BeginUploadRequest"> 
  * Use `create(BeginUploadRequestSchema)` to create a new message.
  */
 export const BeginUploadRequestSchema: GenMessage<BeginUploadRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 9);
+  messageDesc(file_meridian_blob_v1_blob, 11);
 
 /**
  * @generated from message meridian.blob.v1.BeginUploadResponse
@@ -270,7 +306,7 @@ export type BeginUploadResponse = Message<"meridian.blob.v1.BeginUploadResponse"
  * Use `create(BeginUploadResponseSchema)` to create a new message.
  */
 export const BeginUploadResponseSchema: GenMessage<BeginUploadResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 10);
+  messageDesc(file_meridian_blob_v1_blob, 12);
 
 /**
  * @generated from message meridian.blob.v1.UploadStatusRequest
@@ -287,7 +323,7 @@ export type UploadStatusRequest = Message<"meridian.blob.v1.UploadStatusRequest"
  * Use `create(UploadStatusRequestSchema)` to create a new message.
  */
 export const UploadStatusRequestSchema: GenMessage<UploadStatusRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 11);
+  messageDesc(file_meridian_blob_v1_blob, 13);
 
 /**
  * @generated from message meridian.blob.v1.UploadStatusResponse
@@ -306,7 +342,7 @@ export type UploadStatusResponse = Message<"meridian.blob.v1.UploadStatusRespons
  * Use `create(UploadStatusResponseSchema)` to create a new message.
  */
 export const UploadStatusResponseSchema: GenMessage<UploadStatusResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 12);
+  messageDesc(file_meridian_blob_v1_blob, 14);
 
 /**
  * @generated from message meridian.blob.v1.CommitUploadRequest
@@ -328,7 +364,7 @@ export type CommitUploadRequest = Message<"meridian.blob.v1.CommitUploadRequest"
  * Use `create(CommitUploadRequestSchema)` to create a new message.
  */
 export const CommitUploadRequestSchema: GenMessage<CommitUploadRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 13);
+  messageDesc(file_meridian_blob_v1_blob, 15);
 
 /**
  * @generated from message meridian.blob.v1.CommitUploadResponse
@@ -345,7 +381,7 @@ export type CommitUploadResponse = Message<"meridian.blob.v1.CommitUploadRespons
  * Use `create(CommitUploadResponseSchema)` to create a new message.
  */
 export const CommitUploadResponseSchema: GenMessage<CommitUploadResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 14);
+  messageDesc(file_meridian_blob_v1_blob, 16);
 
 /**
  * @generated from message meridian.blob.v1.PutRequest
@@ -369,7 +405,7 @@ export type PutRequest = Message<"meridian.blob.v1.PutRequest"> & {
  * Use `create(PutRequestSchema)` to create a new message.
  */
 export const PutRequestSchema: GenMessage<PutRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 15);
+  messageDesc(file_meridian_blob_v1_blob, 17);
 
 /**
  * @generated from message meridian.blob.v1.PutResponse
@@ -382,7 +418,7 @@ export type PutResponse = Message<"meridian.blob.v1.PutResponse"> & {
  * Use `create(PutResponseSchema)` to create a new message.
  */
 export const PutResponseSchema: GenMessage<PutResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 16);
+  messageDesc(file_meridian_blob_v1_blob, 18);
 
 /**
  * @generated from message meridian.blob.v1.CancelUploadRequest
@@ -399,7 +435,7 @@ export type CancelUploadRequest = Message<"meridian.blob.v1.CancelUploadRequest"
  * Use `create(CancelUploadRequestSchema)` to create a new message.
  */
 export const CancelUploadRequestSchema: GenMessage<CancelUploadRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 17);
+  messageDesc(file_meridian_blob_v1_blob, 19);
 
 /**
  * @generated from message meridian.blob.v1.CancelUploadResponse
@@ -412,7 +448,7 @@ export type CancelUploadResponse = Message<"meridian.blob.v1.CancelUploadRespons
  * Use `create(CancelUploadResponseSchema)` to create a new message.
  */
 export const CancelUploadResponseSchema: GenMessage<CancelUploadResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 18);
+  messageDesc(file_meridian_blob_v1_blob, 20);
 
 /**
  * @generated from message meridian.blob.v1.LostBlobsRequest
@@ -425,7 +461,7 @@ export type LostBlobsRequest = Message<"meridian.blob.v1.LostBlobsRequest"> & {
  * Use `create(LostBlobsRequestSchema)` to create a new message.
  */
 export const LostBlobsRequestSchema: GenMessage<LostBlobsRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 19);
+  messageDesc(file_meridian_blob_v1_blob, 21);
 
 /**
  * @generated from message meridian.blob.v1.LostBlobsResponse
@@ -451,7 +487,7 @@ export type LostBlobsResponse = Message<"meridian.blob.v1.LostBlobsResponse"> & 
  * Use `create(LostBlobsResponseSchema)` to create a new message.
  */
 export const LostBlobsResponseSchema: GenMessage<LostBlobsResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 20);
+  messageDesc(file_meridian_blob_v1_blob, 22);
 
 /**
  * @generated from message meridian.blob.v1.ExpectRequest
@@ -470,7 +506,7 @@ export type ExpectRequest = Message<"meridian.blob.v1.ExpectRequest"> & {
  * Use `create(ExpectRequestSchema)` to create a new message.
  */
 export const ExpectRequestSchema: GenMessage<ExpectRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 21);
+  messageDesc(file_meridian_blob_v1_blob, 23);
 
 /**
  * @generated from message meridian.blob.v1.ExpectedBlob
@@ -494,7 +530,7 @@ export type ExpectedBlob = Message<"meridian.blob.v1.ExpectedBlob"> & {
  * Use `create(ExpectedBlobSchema)` to create a new message.
  */
 export const ExpectedBlobSchema: GenMessage<ExpectedBlob> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 22);
+  messageDesc(file_meridian_blob_v1_blob, 24);
 
 /**
  * @generated from message meridian.blob.v1.ExpectResponse
@@ -513,7 +549,7 @@ export type ExpectResponse = Message<"meridian.blob.v1.ExpectResponse"> & {
  * Use `create(ExpectResponseSchema)` to create a new message.
  */
 export const ExpectResponseSchema: GenMessage<ExpectResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 23);
+  messageDesc(file_meridian_blob_v1_blob, 25);
 
 /**
  * @generated from message meridian.blob.v1.ControlScrubRequest
@@ -530,7 +566,7 @@ export type ControlScrubRequest = Message<"meridian.blob.v1.ControlScrubRequest"
  * Use `create(ControlScrubRequestSchema)` to create a new message.
  */
 export const ControlScrubRequestSchema: GenMessage<ControlScrubRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 24);
+  messageDesc(file_meridian_blob_v1_blob, 26);
 
 /**
  * @generated from message meridian.blob.v1.ScrubStatusRequest
@@ -543,7 +579,7 @@ export type ScrubStatusRequest = Message<"meridian.blob.v1.ScrubStatusRequest"> 
  * Use `create(ScrubStatusRequestSchema)` to create a new message.
  */
 export const ScrubStatusRequestSchema: GenMessage<ScrubStatusRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 25);
+  messageDesc(file_meridian_blob_v1_blob, 27);
 
 /**
  * The pass under way, or else the last one, and what is wrong now.
@@ -638,7 +674,7 @@ export type ScrubStatusResponse = Message<"meridian.blob.v1.ScrubStatusResponse"
  * Use `create(ScrubStatusResponseSchema)` to create a new message.
  */
 export const ScrubStatusResponseSchema: GenMessage<ScrubStatusResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 26);
+  messageDesc(file_meridian_blob_v1_blob, 28);
 
 /**
  * @generated from message meridian.blob.v1.ControlScrubResponse
@@ -655,7 +691,7 @@ export type ControlScrubResponse = Message<"meridian.blob.v1.ControlScrubRespons
  * Use `create(ControlScrubResponseSchema)` to create a new message.
  */
 export const ControlScrubResponseSchema: GenMessage<ControlScrubResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_blob_v1_blob, 27);
+  messageDesc(file_meridian_blob_v1_blob, 29);
 
 /**
  * @generated from enum meridian.blob.v1.FetchPriority
@@ -798,6 +834,16 @@ export const BlobNodeService: GenService<{
     methodKind: "unary";
     input: typeof FetchRequestSchema;
     output: typeof FetchResponseSchema;
+  },
+  /**
+   * Ends a fetch that nobody waits for and drops what has come: the blob is not wanted any more.
+   *
+   * @generated from rpc meridian.blob.v1.BlobNodeService.DropFetch
+   */
+  dropFetch: {
+    methodKind: "unary";
+    input: typeof DropFetchRequestSchema;
+    output: typeof DropFetchResponseSchema;
   },
   /**
    * @generated from rpc meridian.blob.v1.BlobNodeService.Status
