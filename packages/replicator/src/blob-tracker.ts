@@ -3,8 +3,8 @@ import type { Digest } from "@meridian/oci";
 import type { Logger, Timers } from "@meridian/runtime";
 import type { ReferenceReader } from "./reference-reader.ts";
 import { allRepositories, blobsOfManifest, linkedDigests, taggedDigests, type VisibleBlob } from "./visible-blobs.ts";
-import { BlobRank } from "./wanted-blob.ts";
-import type { WantedBlobs } from "./wanted-blobs.ts";
+import { BlobRank, Urgency, type WantedBlob } from "./wanted-blob.ts";
+import type { WantedBlobs, Wish } from "./wanted-blobs.ts";
 
 /** Events and scanned digests handled between two turns of the event loop. */
 const SLICE = 200;
@@ -17,6 +17,8 @@ export interface BlobTrackerOptions {
   readonly references: ReferenceReader;
   /** Called when there may be something new to fetch. */
   readonly changed: () => void;
+  /** Called when a blob is not wanted any more that may be fetched at present. */
+  readonly dropped: (digest: Digest) => void;
   readonly timers: Timers;
   readonly log: Logger;
   readonly rescanEveryMs: number;
@@ -64,6 +66,12 @@ export class BlobTracker implements AsyncDisposable {
     this.#options.changed();
   }
 
+  /** Somebody pulls it: it, and what belongs to it, goes before everything that nobody waits for. */
+  prefer(repository: string, manifest: Digest): void {
+    this.#considerAll(repository, manifest, { urgency: Urgency.pulled });
+    this.#options.changed();
+  }
+
   /** A node of this site holds it. */
   arrived(digest: Digest): void {
     const { wanted, references } = this.#options;
@@ -107,28 +115,48 @@ export class BlobTracker implements AsyncDisposable {
   async #takeEvents(): Promise<void> {
     const events = this.#events;
     this.#events = [];
+    const deletedFrom = new Set<string>();
     for (const [index, event] of events.entries()) {
       if (this.#stop.signal.aborted) return;
       this.#take(event);
+      if (event.kind !== "holder" && isDeletion(event)) deletedFrom.add(event.repository);
       if (index % SLICE === SLICE - 1) await this.#yield();
     }
+    if (deletedFrom.size > 0) this.#afterDeletions(deletedFrom);
     this.#options.changed();
+  }
+
+  /** What nothing needs any more is not fetched, and not fetched to its end. A blob that is linked alone comes with the next scan. */
+  #afterDeletions(repositories: ReadonlySet<string>): void {
+    const { wanted, dropped } = this.#options;
+    for (const blob of [...wanted.all()]) {
+      if (!some(blob.repositories, (name) => repositories.has(name))) continue;
+      if (some(blob.repositories, (name) => this.#isNeeded(name, blob))) continue;
+      wanted.drop(blob.digest);
+      dropped(blob.digest);
+    }
+  }
+
+  #isNeeded(repository: string, { digest, rank }: WantedBlob): boolean {
+    const { catalog } = this.#options;
+    if (catalog.manifest(repository, digest) !== undefined) return true;
+    return rank !== BlobRank.manifest && catalog.referencedBy(repository, digest).length > 0;
   }
 
   #take(event: CatalogEvent): void {
     const { catalog, wanted, site } = this.#options;
     switch (event.kind) {
       case "tag":
-        if (event.digest !== undefined) this.#considerAll(event.repository, event.digest, event.traceparent);
+        if (event.digest !== undefined) this.#considerAll(event.repository, event.digest, named(event.traceparent));
         return;
       case "manifest":
-        if (event.visible) this.#considerAll(event.repository, event.digest, event.traceparent);
+        if (event.visible) this.#considerAll(event.repository, event.digest, named(event.traceparent));
         return;
       case "link": {
         if (!event.visible) return;
         const isManifest = catalog.manifest(event.repository, event.digest) !== undefined;
         const rank = isManifest ? BlobRank.manifest : BlobRank.layer;
-        this.#consider(event.repository, { digest: event.digest, size: event.size, rank }, event.traceparent);
+        this.#consider(event.repository, { digest: event.digest, size: event.size, rank }, named(event.traceparent));
         return;
       }
       case "holder": {
@@ -177,19 +205,32 @@ export class BlobTracker implements AsyncDisposable {
     if (size !== undefined) this.#consider(repository, { digest, size, rank: BlobRank.layer });
   }
 
-  #considerAll(repository: string, manifest: Digest, traceparent?: string): void {
+  #considerAll(repository: string, manifest: Digest, wish?: Wish): void {
     for (const blob of blobsOfManifest(this.#options.catalog, repository, manifest))
-      this.#consider(repository, blob, traceparent);
+      this.#consider(repository, blob, wish);
   }
 
-  #consider(repository: string, blob: VisibleBlob, traceparent?: string): void {
+  #consider(repository: string, blob: VisibleBlob, wish?: Wish): void {
     const { catalog, wanted, references, site } = this.#options;
     const here = catalog.holders(blob.digest).some((node) => node.startsWith(`${site}/`));
-    if (!here) wanted.want(repository, blob, traceparent);
+    if (!here) wanted.want(repository, blob, wish);
     else if (blob.rank === BlobRank.manifest) references.arrived(repository, blob.digest);
   }
 
   async #yield(): Promise<void> {
     await this.#options.timers.sleep(0, { signal: this.#stop.signal });
   }
+}
+
+function named(traceparent: string | undefined): Wish {
+  return { urgency: Urgency.named, traceparent };
+}
+
+function isDeletion(event: Exclude<CatalogEvent, { kind: "holder" }>): boolean {
+  return event.kind === "tag" ? event.digest === undefined : !event.visible;
+}
+
+function some<T>(items: Iterable<T>, test: (item: T) => boolean): boolean {
+  for (const item of items) if (test(item)) return true;
+  return false;
 }

@@ -1,9 +1,12 @@
+import { linksSchema } from "@meridian/cluster";
 import { z } from "zod";
 
 /** Settings of a replicator. */
 export const replicatorConfigSchema = z.strictObject({
   /** Blobs fetched at once from one other site; default 4: leaves the link to pulls. */
   fetchesPerSite: z.int().min(1).max(64).default(4),
+  /** Rates and windows of the links from other sites; default: none. As in the blob nodes' settings. */
+  links: linksSchema.default({}),
   /** First wait after a blob could not be fetched, milliseconds; doubled at each failure; default 500. */
   retryFirstMs: z.int().min(10).default(500),
   /** Longest wait between two attempts for one blob, milliseconds; default 30 000. A site that comes back ends all waits. */

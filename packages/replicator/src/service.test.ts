@@ -2,61 +2,11 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { type Change, manifestValueOf, toWireDigest } from "@meridian/catalog";
-import { type Digest, parseManifest } from "@meridian/oci";
+import { parseManifest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
 import { TestCluster, type TestSite, until } from "./test-cluster.fixture.ts";
+import { blobsOf, hasAll, heldAt, imageAt, MANIFEST, namesOf, push } from "./test-image.fixture.ts";
 
-const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
-const CONFIG = "application/vnd.oci.image.config.v1+json";
-const LAYER = "application/vnd.oci.image.layer.v1.tar";
-
-interface Image {
-  readonly manifest: { readonly digest: Digest; readonly size: number };
-  readonly config: { readonly digest: Digest; readonly size: number };
-  /** As listed. */
-  readonly layers: readonly { readonly digest: Digest; readonly size: number }[];
-  readonly bytes: Uint8Array;
-}
-
-/** Puts an image's bytes on a site's blob node, told to nobody. */
-function imageAt(site: TestSite, name: string, layerSizes: readonly number[]): Image {
-  const config = site.store(`{"config":"${name}"}`);
-  const layers = layerSizes.map((size, index) => site.store(`${name} ${index} ${"x".repeat(size)}`));
-  const document = {
-    schemaVersion: 2,
-    mediaType: MANIFEST,
-    config: { mediaType: CONFIG, ...config },
-    layers: layers.map((layer) => ({ mediaType: LAYER, ...layer })),
-  };
-  const bytes = Buffer.from(JSON.stringify(document));
-  return { manifest: site.store(bytes), config, layers, bytes };
-}
-
-const blobsOf = ({ manifest, config, layers }: Image) => [...layers, config, manifest];
-
-/** What a push writes, but for where the bytes are. */
-function namesOf(image: Image, repository: string): Change[] {
-  const { manifest } = image;
-  return [
-    ...blobsOf(image).map((blob): Change => ({ kind: "link", repository, ...blob })),
-    {
-      kind: "manifest",
-      repository,
-      digest: manifest.digest,
-      value: manifestValueOf(parseManifest(image.bytes, MANIFEST), image.bytes.byteLength),
-    },
-    { kind: "tag", repository, tag: "latest", ...manifest, mediaType: MANIFEST, who: "test" },
-  ];
-}
-
-const heldAt = (image: Image, node: string): Change[] =>
-  blobsOf(image).map((blob): Change => ({ kind: "blob-at-node", ...blob, node, state: "present" }));
-
-async function push(site: TestSite, repository: string, image: Image): Promise<void> {
-  await site.catalog.commit([...heldAt(image, site.node), ...namesOf(image, repository)]);
-}
-
-const hasAll = (site: TestSite, image: Image): boolean => blobsOf(image).every(({ digest }) => site.blobs.has(digest));
 const nothingWanted = ({ replicator }: TestSite): boolean => {
   const { ready, fetching, landed, homeless, resting } = replicator.status().wanted;
   return ready + fetching + landed + homeless + resting === 0;

@@ -5,6 +5,7 @@ import type { CopierStatus, ReaderReport } from "@meridian/link";
 import { ContentError, type Digest } from "@meridian/oci";
 import type { RpcServer } from "@meridian/rpc";
 import type { Clock, HealthCheck, Logger, Random, Timers } from "@meridian/runtime";
+import { replicationV1 } from "@meridian/wire";
 import { BlobFetcher, type RunningFetch } from "./blob-fetcher.ts";
 import { BlobTracker } from "./blob-tracker.ts";
 import type { ReplicatorConfig } from "./config.ts";
@@ -13,6 +14,7 @@ import { CopyRepair } from "./copy-repair.ts";
 import { PresencePublisher } from "./presence-publisher.ts";
 import { RecordLinks, type StreamFinder } from "./record-links.ts";
 import { ReferenceReader } from "./reference-reader.ts";
+import { type LinkState, ReplicationProgress } from "./replication-progress.ts";
 import { createReplicatorTelemetry } from "./telemetry.ts";
 import { WantedBlobs, type WantedCounts } from "./wanted-blobs.ts";
 
@@ -60,6 +62,10 @@ export interface ReplicatorStatus {
 export interface Replicator extends AsyncDisposable {
   readonly checks: readonly HealthCheck[];
   status(): ReplicatorStatus;
+  /** Every link into this site; of the blobs that wait only those of one repository, when it is named. */
+  progress(repository?: string): LinkState[];
+  /** Somebody pulls an image: what belongs to it goes first. */
+  prefer(repository: string, manifest: Digest): void;
 }
 
 /** Publishing may fail for this long before the replicator calls itself unready, in milliseconds. */
@@ -96,17 +102,33 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
   const publisher = starting.use(new PresencePublisher({ catalog, clock, timers, log, published }));
   const copies = starting.use(startCopies({ ...deps, log, config }));
   const { watch } = copies;
-  const fetcher = starting.use(
-    new BlobFetcher({ config, watch, catalog, peers, monitor, wanted, publisher, telemetry, clock, timers, log }),
+  const progress = starting.use(
+    new ReplicationProgress({
+      ...{ config, peers, wanted, clock, timers, log },
+      fetches: () => fetcher.running,
+      sourceOf: (blob) => fetcher.sourceOf(blob),
+      copies: () => links.copies,
+      scanned: () => tracker.scanned,
+    }),
   );
+  const landed = (from: string, bytes: number): void => progress.landed(from, bytes);
+  const parts = { config, watch, catalog, peers, monitor, wanted, publisher, telemetry, landed, clock, timers, log };
+  const fetcher = starting.use(new BlobFetcher(parts));
   const learned = (repository: string, digest: Digest): void => tracker.considerManifest(repository, digest);
   const { readBlob } = deps;
   const references = starting.use(new ReferenceReader({ catalog, readBlob, learned, timers, log }));
   const changed = (): void => fetcher.wake();
+  const dropped = (digest: Digest): void => fetcher.drop(digest);
   const { site } = deps.topology;
   const { rescanEveryMs } = config;
   const tracker = starting.use(
-    new BlobTracker({ site, catalog, wanted, references, changed, timers, log, rescanEveryMs }),
+    new BlobTracker({ site, catalog, wanted, references, changed, dropped, timers, log, rescanEveryMs }),
+  );
+  const { rpc } = deps;
+  rpc.register(
+    replicationV1.ReplicationService,
+    progress.service((repository, digest) => tracker.prefer(repository, digest)),
+    { allow: (peer, method) => method === "progress" || peer.site === site },
   );
   const { repairEveryMs: everyMs, fetchTimeoutMs } = config;
   const repair = { catalog, peers, monitor, publisher, everyMs, fetchTimeoutMs, clock, timers, log };
@@ -129,6 +151,8 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
       settling: copies.progress,
       scanned: tracker.scanned,
     }),
+    progress: (repository) => progress.links(repository),
+    prefer: (repository, manifest) => tracker.prefer(repository, manifest),
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }

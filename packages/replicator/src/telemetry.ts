@@ -6,6 +6,8 @@ export interface ReplicatorTelemetry extends Disposable {
   /** A blob landed; `bytes` is what crossed, 0 when it was here already. */
   fetched(from: string, bytes: number): void;
   failed(from: string): void;
+  /** Every holder had wrong bytes of a blob. */
+  poisoned(): void;
 }
 
 /** What the gauges show; read whenever metrics are collected. */
@@ -23,6 +25,9 @@ export function createReplicatorTelemetry(gauges: ReplicatorGauges): ReplicatorT
   const meter = metrics.getMeter("@meridian/replicator");
   const fetches = meter.createCounter("meridian.replicator.fetches", { description: "Blobs fetched from other sites" });
   const bytes = meter.createCounter("meridian.replicator.fetched", { unit: "By", description: "Bytes fetched" });
+  const poisoned = meter.createCounter("meridian.replicator.poisoned", {
+    description: "Blobs of which every holder had wrong bytes",
+  });
   const blobs = meter.createObservableGauge("meridian.replicator.blobs", { description: "Blobs wanted, by state" });
   const lag = meter.createObservableGauge("meridian.replicator.lag", { description: "Log entries not copied yet" });
   const unsettled = meter.createObservableGauge("meridian.replicator.copies_waiting", {
@@ -54,6 +59,7 @@ export function createReplicatorTelemetry(gauges: ReplicatorGauges): ReplicatorT
       fetches.add(1, { from, outcome: "ok" });
       bytes.add(count, { from });
     },
+    poisoned: () => poisoned.add(1),
     failed: (from) => fetches.add(1, { from, outcome: "failed" }),
     [Symbol.dispose]: () => meter.removeBatchObservableCallback(observe, observed),
   };

@@ -103,6 +103,14 @@ describe("wanted blobs", () => {
     wanted.homeless(wanted.take()!);
     wanted.failed(wanted.take()!);
     wanted.take();
-    assert.deepEqual(wanted.counts(), { ready: 1, fetching: 1, landed: 1, homeless: 1, resting: 1, bytes: 30 });
+    assert.deepEqual(wanted.counts(), {
+      ready: 1,
+      fetching: 1,
+      landed: 1,
+      homeless: 1,
+      resting: 1,
+      poisoned: 0,
+      bytes: 30,
+    });
   });
 });

@@ -1,7 +1,7 @@
 import type { Digest } from "@meridian/oci";
 import type { Clock, Random } from "@meridian/runtime";
-import { SmallestFirst } from "./smallest-first.ts";
-import type { BlobRank, WantedBlob } from "./wanted-blob.ts";
+import { FairQueue } from "./fair-queue.ts";
+import { type BlobRank, Urgency, type WantedBlob } from "./wanted-blob.ts";
 
 /** How many blobs are in which state, and how many bytes they have in all. */
 export interface WantedCounts {
@@ -10,13 +10,25 @@ export interface WantedCounts {
   readonly landed: number;
   readonly homeless: number;
   readonly resting: number;
+  readonly poisoned: number;
   readonly bytes: number;
+}
+
+/** A blob of which every holder has wrong bytes is looked at again after so long: somebody may have pushed it anew. Milliseconds. */
+const POISONED_MS = 600_000;
+
+/** How a blob is wanted. */
+export interface Wish {
+  /** Default: backlog. */
+  readonly urgency?: Urgency;
+  /** The sampled trace of the push that made it visible. */
+  readonly traceparent?: string | undefined;
 }
 
 /** What this site still has to fetch: each digest once, however many repositories name it. Pure: it fetches nothing. */
 export class WantedBlobs {
   readonly #blobs = new Map<Digest, WantedBlob>();
-  readonly #queue = new SmallestFirst();
+  readonly #queue = new FairQueue();
   readonly #resting = new Set<WantedBlob>();
   readonly #clock: Clock;
   readonly #random: Random;
@@ -34,11 +46,16 @@ export class WantedBlobs {
     return this.#blobs.get(digest);
   }
 
-  /** Wants a blob for a repository; one that is wanted already keeps its state and the better of both ranks. */
+  /** Every blob that is wanted and not here. */
+  *all(): Iterable<WantedBlob> {
+    for (const blob of this.#blobs.values()) if (blob.state !== "landed") yield blob;
+  }
+
+  /** Wants a blob for a repository; one that is wanted already keeps its state and the better of both ranks and urgencies. */
   want(
     repository: string,
     { digest, size, rank }: { digest: Digest; size: number; rank: BlobRank },
-    traceparent?: string,
+    { urgency = Urgency.backlog, traceparent }: Wish = {},
   ): WantedBlob {
     const known = this.#blobs.get(digest);
     if (known === undefined) {
@@ -46,6 +63,8 @@ export class WantedBlobs {
         digest,
         size,
         rank,
+        urgency,
+        since: this.#clock.monotonic(),
         traceparent,
         repositories: new Set([repository]),
         state: "ready",
@@ -58,14 +77,19 @@ export class WantedBlobs {
     }
     known.repositories.add(repository);
     known.traceparent ??= traceparent;
-    const rankNow = Math.min(known.rank, rank) as BlobRank;
-    const knownSize = known.size === 0 ? size : known.size;
-    if (rankNow !== known.rank || knownSize !== known.size) {
-      known.rank = rankNow;
-      known.size = knownSize;
-      if (known.state === "ready") this.#queue.push(known);
-    }
+    this.#improve(known, { size, rank, urgency });
     return known;
+  }
+
+  #improve(known: WantedBlob, { size, rank, urgency }: Pick<WantedBlob, "size" | "rank" | "urgency">): void {
+    const rankNow = Math.min(known.rank, rank) as BlobRank;
+    const urgencyNow = Math.min(known.urgency, urgency) as Urgency;
+    const sizeNow = known.size === 0 ? size : known.size;
+    if (rankNow === known.rank && urgencyNow === known.urgency && sizeNow === known.size) return;
+    known.rank = rankNow;
+    known.urgency = urgencyNow;
+    known.size = sizeNow;
+    if (known.state === "ready") this.#queue.push(known);
   }
 
   /** It is here, or nobody needs it any more. */
@@ -102,21 +126,30 @@ export class WantedBlobs {
   failed(blob: WantedBlob): void {
     const fullMs = Math.min(this.#firstMs * 2 ** Math.min(blob.failures, 30), this.#maxMs);
     blob.failures += 1;
-    if (this.#blobs.get(blob.digest) !== blob) return;
-    blob.state = "resting";
-    this.#resting.add(blob);
-    blob.readyAt = this.#clock.monotonic() + fullMs * (1 - this.#random.next() / 2);
+    this.#restUntil(blob, "resting", this.#clock.monotonic() + fullMs * (1 - this.#random.next() / 2));
+  }
+
+  /** Waits for so long without having failed: its link's window is closed. */
+  rest(blob: WantedBlob, ms: number): void {
+    this.#restUntil(blob, "resting", this.#clock.monotonic() + ms);
+  }
+
+  /** Every holder has wrong bytes: left alone for long, until another one appears. */
+  poisoned(blob: WantedBlob): void {
+    blob.failures += 1;
+    this.#restUntil(blob, "poisoned", this.#clock.monotonic() + POISONED_MS);
   }
 
   /** Somebody else holds it now: worth trying at once. */
   holderAppeared(digest: Digest): void {
     const blob = this.#blobs.get(digest);
-    if (blob?.state === "homeless" || blob?.state === "resting") this.#ready(blob);
+    const waits = blob?.state === "homeless" || blob?.state === "resting" || blob?.state === "poisoned";
+    if (blob !== undefined && waits) this.#ready(blob);
   }
 
   /** Ends all rests: a site came back. */
   wakeAll(): void {
-    for (const blob of this.#resting) this.#ready(blob);
+    for (const blob of this.#resting) if (blob.state === "resting") this.#ready(blob);
   }
 
   /** Readies what has rested long enough; returns the milliseconds until the next one is, undefined when none rests. */
@@ -131,12 +164,19 @@ export class WantedBlobs {
   }
 
   counts(): WantedCounts {
-    const counts = { ready: 0, fetching: 0, landed: 0, homeless: 0, resting: 0, bytes: 0 };
+    const counts = { ready: 0, fetching: 0, landed: 0, homeless: 0, resting: 0, poisoned: 0, bytes: 0 };
     for (const { state, size } of this.#blobs.values()) {
       counts[state] += 1;
       if (state !== "landed") counts.bytes += size;
     }
     return counts;
+  }
+
+  #restUntil(blob: WantedBlob, state: "resting" | "poisoned", readyAt: number): void {
+    if (this.#blobs.get(blob.digest) !== blob) return;
+    blob.state = state;
+    blob.readyAt = readyAt;
+    this.#resting.add(blob);
   }
 
   #ready(blob: WantedBlob): void {
