@@ -35,8 +35,10 @@ export const METHODS_FOR_ALL: ReadonlySet<string> = new Set(["stat", "status", "
 export function createBlobNodeService(options: BlobNodeServiceOptions): ServiceImpl<typeof blobV1.BlobNodeService> {
   const { store, fetches, uploads, state, lost } = options;
   return {
-    async stat({ digest }) {
+    async stat({ digest, verified }) {
       const info = await store.stat(parseDigest(digest));
+      const outcome = verified && info !== undefined ? await store.checks?.confirm?.(info.digest) : "right";
+      if (outcome === "absent" || outcome === "damaged") return { present: false, size: 0n };
       return { present: info !== undefined, size: BigInt(info?.size ?? 0) };
     },
     fetch: (request, { signal }) => fetchBlob(options, request, signal),

@@ -56,6 +56,8 @@ export interface BlobNodeDeps {
   readonly timers?: Timers;
   /** A blob has become present here: verified, fsynced. Not called again for one that was present. */
   readonly onStored?: (digest: Digest, size: number, cause: "upload" | "fetch") => void;
+  /** Whether another site may have a blob's bytes. Absent: every member may. @throws ContentError when that is not known now. */
+  readonly mayHold?: (site: string, digest: Digest) => boolean | Promise<boolean>;
   /** Where the scrub keeps its position over restarts; absent: it begins anew at each start. */
   readonly scrubFile?: string;
 }
@@ -130,6 +132,10 @@ export async function startBlobNode(config: BlobNodeConfig, deps: BlobNodeDeps):
       ...{ node: bytes, tls, identify, log, clock, timers },
       ...{ host: config.bytes.host, port: config.bytes.port, bodyIdleMs: config.bodyIdleMs },
       allow: (peer, action) => action === "read" || isOfSite(peer, topology.site),
+      mayRead: (peer, digest) =>
+        peer === undefined || peer.site === topology.site || (deps.mayHold?.(peer.site, digest) ?? true),
+      // Only this site's own gateways know that what they ask for may be here.
+      mayFetch: (peer) => isOfSite(peer, topology.site),
     }),
   );
   const running = stack.move();

@@ -1,4 +1,14 @@
-import type { Action, Decider, Decision, Principal, Resource, TokenClaims, TokenVerifier } from "@meridian/policy";
+import {
+  type Action,
+  type Decider,
+  type Decision,
+  type PlacementSettings,
+  type Principal,
+  placementAt,
+  type Resource,
+  type TokenClaims,
+  type TokenVerifier,
+} from "@meridian/policy";
 import type { ClientOrigin } from "./client-origin.ts";
 import type { Exchange, HeaderList } from "./exchange.ts";
 import { Refusal, unavailable } from "./refusal.ts";
@@ -31,6 +41,8 @@ export interface AccessOptions {
   readonly cluster: string;
   readonly site: string;
   readonly decider: Decider;
+  /** What the policy sets for repositories: some may be kept from this site. */
+  readonly settings: Pick<PlacementSettings, "of">;
   readonly verifier: TokenVerifier;
   readonly clients: ClientOrigin;
   readonly requestLimits: RequestLimits;
@@ -49,6 +61,7 @@ type Credentials = TokenClaims | undefined;
 
 export function createAccess(options: AccessOptions): Access {
   const { anonymous, verifier, decider, requestLimits } = options;
+  const keptFrom = createKeptFrom(options);
   const challenge = createChallenge(options);
   const tokenOf = rememberTokens();
 
@@ -84,13 +97,22 @@ export function createAccess(options: AccessOptions): Access {
     const principal = claims?.principal ?? NOBODY;
     requestLimits.ofPrincipal(exchange, principal);
     for (const need of needs) {
-      if (anonymous === "pull" && need.action === "pull") continue;
+      if (anonymous === "pull" && need.action === "pull") {
+        requireResident(need);
+        continue;
+      }
       if (claims === undefined) throw challenge(exchange, needs, undefined);
       const decision = decide(exchange, principal, need);
       if (!decision.allow && principal.name !== undefined) throw forbidden(need, decision);
       if (!decision.allow || !covers(claims, need)) throw challenge(exchange, needs, "insufficient_scope");
+      requireResident(need);
     }
     return principal;
+  };
+
+  const requireResident = (need: Need): void => {
+    const kept = keptFrom(need);
+    if (kept !== undefined) throw residency(need, kept, options.site);
   };
 
   const whenKnown = (
@@ -106,7 +128,10 @@ export function createAccess(options: AccessOptions): Access {
 
   return {
     admit(exchange, ...needs) {
-      if (anonymous === "admin") return SUPERUSER;
+      if (anonymous === "admin") {
+        needs.forEach(requireResident);
+        return SUPERUSER;
+      }
       return whenKnown(exchange, needs, (claims) =>
         exchange.traced
           ? step(exchange, "policy.decide", () => judge(exchange, claims, needs))
@@ -122,6 +147,8 @@ export function createAccess(options: AccessOptions): Access {
       });
     },
     decide(exchange, principal, need) {
+      const kept = keptFrom(need);
+      if (kept !== undefined) return kept;
       if (anonymous === "pull" && need.action === "pull") {
         return { allow: true, policyId: "anonymous-pull", revision: decider.revision };
       }
@@ -165,6 +192,24 @@ function forbidden({ resource, action }: Need, decision: Decision): Refusal {
   const on = resource.kind === "repository" ? `repository ${resource.name}` : "this registry";
   return new Refusal("DENIED", `the policy does not allow ${action} on ${on}`, {
     detail: { action, policyId: decision.policyId, policyRevision: decision.revision },
+    headers: ["Meridian-Policy-Revision", decision.revision],
+  });
+}
+
+/** The decision that keeps a repository from this site, whoever asks; undefined where it is not kept from it. */
+function createKeptFrom({ settings, site, decider }: AccessOptions): (need: Need) => Decision | undefined {
+  return ({ resource }) => {
+    if (resource.kind !== "repository") return undefined;
+    const inForce = settings.of(resource.name);
+    if (inForce.placement === undefined || placementAt(inForce, site) !== "never") return undefined;
+    return { allow: false, policyId: `placement/${inForce.placement.prefix}`, revision: decider.revision };
+  };
+}
+
+function residency({ resource, action }: Need, decision: Decision, site: string): Refusal {
+  const name = resource.kind === "repository" ? resource.name : "";
+  return new Refusal("DENIED", `repository ${name} is kept from site ${site}: ask another site`, {
+    detail: { action, site, policyId: decision.policyId, policyRevision: decision.revision },
     headers: ["Meridian-Policy-Revision", decision.revision],
   });
 }

@@ -45,6 +45,8 @@ export const gatewayConfigSchema = z.strictObject({
     .default(32 * MIB),
   /** Blob nodes of this site that keep each blob. Absent: 1 with one node, else 2. The same in every gateway and replicator of a site. */
   copies: z.number().int().min(1).max(7).optional(),
+  /** How long a push is held back until as many sites have it as its repository wants (`durability`), before 504. Clients give up after 30 s. */
+  durabilityWaitMs: milliseconds.default(20_000),
   /** A push while fewer than `copies` nodes are alive: taken with fewer copies, or refused with 503. */
   degraded: z.enum(["accept", "refuse"]).default("accept"),
   /** How long requests under way may go on after a stop was asked for. */

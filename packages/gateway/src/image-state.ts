@@ -23,8 +23,8 @@ export interface ImageStates {
 
 const { ABSENT, METADATA, BLOBS, COMPLETE } = siteV1.ImageState;
 
-/** How long a node's word that it has a blob is good. Milliseconds. */
-const CONFIRMED_MS = 30_000;
+/** How long a node's word that it has a blob, with the right bytes, is good. Milliseconds. */
+const CONFIRMED_MS = 5_000;
 const MAX_CONFIRMED = 100_000;
 const MAX_PROGRESS = 1_000;
 const STAT_TIMEOUT_MS = 3_000;
@@ -78,7 +78,7 @@ function sizeOf(blobs: readonly { readonly size: number }[]): number {
   return blobs.reduce((sum, { size }) => sum + size, 0);
 }
 
-/** Which blobs this site's nodes said, within the last half minute, that they have. */
+/** Which blobs this site's nodes said a moment ago that they have, with bytes that hash to their names. */
 class Confirmed {
   readonly #options: Parameters<typeof createImageStates>[0];
   readonly #until = new Map<Digest, number>();
@@ -107,7 +107,7 @@ class Confirmed {
     try {
       const { present } = await peers
         .client(blobV1.BlobNodeService, address)
-        .stat({ digest }, { timeoutMs: STAT_TIMEOUT_MS });
+        .stat({ digest, verified: true }, { timeoutMs: STAT_TIMEOUT_MS });
       return present;
     } catch (error) {
       log.debug("a blob node did not say whether it has a blob", { node, digest, error });

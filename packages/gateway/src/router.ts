@@ -23,6 +23,7 @@ export type ResourceName =
   | "upload"
   | "referrers"
   | "replication"
+  | "replication-progress"
   | "route";
 
 /** A path taken apart: see {@link matchPath}. */
@@ -42,6 +43,7 @@ const TOP: ReadonlyMap<string, Match> = new Map([
   ["/readyz", top("readyz")],
   ["/v2/_catalog", top("catalog")],
   ["/v2/_meridian/status", top("status")],
+  ["/v2/_meridian/replication", top("replication-progress")],
   ["/v2/_meridian/scrub", top("scrub")],
   ["/v2/_meridian/users", top("users")],
   ["/v2/_meridian/grants", top("grants")],
@@ -108,7 +110,7 @@ function matchTail(path: string, previous: number, last: number): Match | undefi
     case "users":
       return matchUser(path, last);
     case "_meridian":
-      return reference === "settings" ? found("repository-settings", path, previous, "") : undefined;
+      return matchOfRepository(path, previous, reference);
     case "replication":
       return matchMeridian("replication", path, previous, reference);
     case "route":
@@ -141,6 +143,12 @@ const USERS = "/v2/_meridian/users/";
 function matchUser(path: string, last: number): Match | undefined {
   const name = path.slice(0, last + 1) === USERS ? decodePath(path.slice(last + 1)) : undefined;
   return name === undefined || name === "" ? undefined : { resource: "user", name: "", reference: name };
+}
+
+/** `/v2/<name>/_meridian/<word>`. */
+function matchOfRepository(path: string, previous: number, word: string): Match | undefined {
+  if (word === "settings") return found("repository-settings", path, previous, "");
+  return word === "replication" ? found("replication-progress", path, previous, "") : undefined;
 }
 
 function matchMeridian(resource: ResourceName, path: string, previous: number, reference: string): Match | undefined {

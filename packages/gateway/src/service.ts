@@ -16,6 +16,7 @@ import { createCommitRecords } from "./commit-records.ts";
 import type { GatewayConfig } from "./config.ts";
 import { createCopyKeeper } from "./copy-keeper.ts";
 import { createDispatch } from "./dispatch.ts";
+import { createDurability } from "./durability.ts";
 import { startEdgeServer } from "./edge-server.ts";
 import { createFindContent } from "./find-content.ts";
 import type { ResourceHandlers } from "./handler.ts";
@@ -23,6 +24,7 @@ import { createImageStates } from "./image-state.ts";
 import { createLookup } from "./lookup.ts";
 import { createManifestBytes } from "./manifest-bytes.ts";
 import { MirroredUploads } from "./mirrored-upload.ts";
+import { createPullInterest } from "./pull-interest.ts";
 import { createReadiness } from "./readiness.ts";
 import { createReceipts } from "./receipts.ts";
 import { createRequestLimits } from "./request-limits.ts";
@@ -38,6 +40,7 @@ import { replicationRoute, routeRoute, statusRoute } from "./routes/meridian.ts"
 import { nodeRoute, nodesRoute } from "./routes/nodes.ts";
 import { pingRoute } from "./routes/ping.ts";
 import { referrersRoute } from "./routes/referrers.ts";
+import { replicationProgressRoute } from "./routes/replication-progress.ts";
 import { repositorySettingsRoute, settingsRoute } from "./routes/repository-settings.ts";
 import { scrubRoute } from "./routes/scrub.ts";
 import { tagsRoute } from "./routes/tags.ts";
@@ -118,6 +121,8 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
   const manifests = createManifestBytes({ ...config, sources, maxBytes: config.manifestCacheBytes });
   const images = createImageStates(deps);
   const receipts = createReceipts({ ...deps, images });
+  const interest = createPullInterest(deps);
+  const durability = createDurability({ ...config, ...deps, receipts, interest });
   const proxy = opened.use(createSiteProxy({ peers: deps.peers, trust: deps.tls }));
   const parts = {
     ...config,
@@ -134,6 +139,8 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     push,
     manifests,
     receipts,
+    interest,
+    durability,
     uploads,
     watch,
     copies,
@@ -162,6 +169,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     upload: uploadRoutes(parts),
     referrers: referrersRoute(parts),
     replication: replicationRoute(parts),
+    "replication-progress": replicationProgressRoute(parts),
     route: routeRoute(parts),
   };
 

@@ -1,6 +1,7 @@
 import type { CatalogReader } from "@meridian/catalog";
 import type { Topology } from "@meridian/cluster";
 import { ContentError, parseDigest, tryParseRepository } from "@meridian/oci";
+import { type PlacementSettings, placementAt } from "@meridian/policy";
 import type { ServiceImpl } from "@meridian/rpc";
 import type { Clock, HealthReport } from "@meridian/runtime";
 import type { siteV1 } from "@meridian/wire";
@@ -20,10 +21,12 @@ export function createSiteService(options: {
   readonly topology: Topology;
   readonly catalog: CatalogReader;
   readonly images: ImageStates;
+  /** What the policy sets for repositories: nothing is told to a site that a repository is kept from. */
+  readonly settings: Pick<PlacementSettings, "of">;
   readonly health: () => Promise<HealthReport>;
   readonly clock: Clock;
 }): ServiceImpl<typeof siteV1.SiteService> {
-  const { topology, catalog, images, health, clock } = options;
+  const { topology, catalog, images, settings, health, clock } = options;
   const { site } = topology;
   const nowMs = (): bigint => BigInt(Math.round(clock.now()));
   const failing = checkedBeside(health, clock);
@@ -34,8 +37,10 @@ export function createSiteService(options: {
     async *heartbeat(requests) {
       for await (const { number } of requests) yield { number, site, failing: failing(), nowMs: nowMs() };
     },
-    async lookup({ repository, digests }) {
+    async lookup({ repository, digests }, { peer }) {
       requireRepository(repository);
+      if (peer !== undefined && placementAt(settings.of(repository), peer.site) === "never")
+        throw new ContentError("denied", `the repository is kept from site ${peer.site}`);
       if (digests.length > MAX_DIGESTS) throw new ContentError("invalid", `more than ${MAX_DIGESTS} digests`);
       return { records: digests.flatMap((digest) => catalog.recordsFor(repository, parseDigest(digest))) };
     },

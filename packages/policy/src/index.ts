@@ -24,6 +24,14 @@ export type { ProposeOutcome } from "./policy-home.ts";
 export type { PolicyLogClient } from "./policy-member.ts";
 export { formatRevision, type Position } from "./position.ts";
 export {
+  isRestricted,
+  mayHold,
+  mayMount,
+  type PlacementSettings,
+  placementAt,
+  type SitePlacement,
+} from "./repository-placement.ts";
+export {
   changedSettings,
   describeSetting,
   describeSettings,

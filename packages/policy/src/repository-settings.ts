@@ -2,6 +2,7 @@ import { clone, create, type Message } from "@bufbuild/protobuf";
 import { ContentError, ContentErrorKind } from "@meridian/oci";
 import { policyV1 } from "@meridian/wire";
 import type { PolicyDoc } from "./entry-key.ts";
+import { formatPlacement, parsePlacement } from "./repository-placement.ts";
 
 /** What can be set for repositories, by the names that users give it: the fields of the entry but its prefix. */
 export type SettingName = Exclude<keyof policyV1.RepositorySettings, keyof Message | "prefix">;
@@ -30,6 +31,20 @@ const FORMATS: { readonly [N in SettingName]: SettingFormat<N> } = {
       return home !== undefined && members.includes(home) ? create(policyV1.TagWritesSchema, { home }) : undefined;
     },
     format: ({ home }) => (home === "" ? "anywhere" : `${HOME}${home}`),
+  },
+  placement: {
+    words: '"eager", or "lazy" and "never" by site, as in us:lazy,ap:never (all other sites are eager)',
+    parse: parsePlacement,
+    format: formatPlacement,
+  },
+  durability: {
+    words: '"sites:" and a number from 1 to that of the sites',
+    parse(text, members) {
+      const sites = /^sites:([1-9]\d{0,3})$/.exec(text)?.[1];
+      const wanted = Number(sites ?? 0);
+      return wanted >= 1 && wanted <= members.length ? create(policyV1.DurabilitySchema, { sites: wanted }) : undefined;
+    },
+    format: ({ sites }) => `sites:${Math.max(1, sites)}`,
   },
 };
 

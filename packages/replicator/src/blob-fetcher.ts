@@ -10,6 +10,7 @@ import {
   type SiteMonitor,
 } from "@meridian/cluster";
 import { type Digest, isContentError } from "@meridian/oci";
+import type { SitePlacement } from "@meridian/policy";
 import { type Clock, contextFromTraceparent, type Logger, type Timers, withSpan } from "@meridian/runtime";
 import { blobV1 } from "@meridian/wire";
 import { type Link, ROOT_CONTEXT, trace } from "@opentelemetry/api";
@@ -39,6 +40,8 @@ export interface BlobFetcherOptions {
   /** Which nodes of this site take bytes. */
   readonly watch: Pick<NodeWatch, "takers">;
   readonly wanted: WantedBlobs;
+  /** What this site keeps of a repository. */
+  readonly placement: (repository: string) => SitePlacement;
   readonly publisher: PresencePublisher;
   readonly telemetry: ReplicatorTelemetry;
   /** Told of each blob that landed: the site and the bytes that crossed. */
@@ -192,9 +195,11 @@ export class BlobFetcher implements AsyncDisposable {
 
   /** Starts to fetch it, or puts it where it has to wait. */
   #begin(blob: WantedBlob): void {
-    const { catalog, monitor, peers, wanted } = this.#options;
+    const { catalog, monitor, peers, wanted, placement } = this.#options;
     const { topology } = peers;
-    const visible = [...blob.repositories].some((repository) => isVisible(catalog, repository, blob.digest));
+    const visible = [...blob.repositories].some(
+      (repository) => placement(repository) !== "never" && isVisible(catalog, repository, blob.digest),
+    );
     const known = catalog.holders(blob.digest);
     if (!visible || known.some((holder) => parseNodeName(holder)?.site === topology.site)) {
       wanted.drop(blob.digest);

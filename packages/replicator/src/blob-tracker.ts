@@ -1,5 +1,6 @@
 import type { Catalog, CatalogEvent } from "@meridian/catalog";
 import type { Digest } from "@meridian/oci";
+import type { SitePlacement } from "@meridian/policy";
 import type { Logger, Timers } from "@meridian/runtime";
 import type { ReferenceReader } from "./reference-reader.ts";
 import { allRepositories, blobsOfManifest, linkedDigests, taggedDigests, type VisibleBlob } from "./visible-blobs.ts";
@@ -15,6 +16,8 @@ export interface BlobTrackerOptions {
   readonly catalog: Catalog;
   readonly wanted: WantedBlobs;
   readonly references: ReferenceReader;
+  /** What this site keeps of a repository. */
+  readonly placement: (repository: string) => SitePlacement;
   /** Called when there may be something new to fetch. */
   readonly changed: () => void;
   /** Called when a blob is not wanted any more that may be fetched at present. */
@@ -211,9 +214,12 @@ export class BlobTracker implements AsyncDisposable {
   }
 
   #consider(repository: string, blob: VisibleBlob, wish?: Wish): void {
-    const { catalog, wanted, references, site } = this.#options;
+    const { catalog, wanted, references, site, placement } = this.#options;
+    const kept = placement(repository);
+    if (kept === "never") return;
     const here = catalog.holders(blob.digest).some((node) => node.startsWith(`${site}/`));
-    if (!here) wanted.want(repository, blob, wish);
+    if (!here && (kept === "eager" || wish?.urgency === Urgency.pulled)) wanted.want(repository, blob, wish);
+    else if (!here) return;
     else if (blob.rank === BlobRank.manifest) references.arrived(repository, blob.digest);
   }
 

@@ -15,6 +15,8 @@ export const replicatorConfigSchema = z.strictObject({
   rescanEveryMs: z.int().min(1_000).default(600_000),
   /** How often the site's blob nodes are asked for copies that they found to be bad, milliseconds; default 1 000. */
   repairEveryMs: z.int().min(10).default(1_000),
+  /** How often it is looked whether this site holds what it may not hold any more, milliseconds; default 30 000. */
+  residencyEveryMs: z.int().min(100).default(30_000),
   /** How long one fetch may take in all, milliseconds; default 6 h: the blob node itself gives up on holders that stall. */
   fetchTimeoutMs: z.int().min(1_000).default(21_600_000),
   /** Blob nodes of this site that keep each blob; as in the gateways' settings. Absent: 1 with one node, else 2. */

@@ -13,6 +13,8 @@ export interface CopyRepairOptions {
   readonly peers: Peers;
   readonly monitor: SiteMonitor;
   readonly publisher: PresencePublisher;
+  /** Whether this site may hold a blob. */
+  readonly mayHold: (digest: Digest) => boolean;
   /** How often the nodes are asked what they lost, milliseconds. */
   readonly everyMs: number;
   readonly fetchTimeoutMs: number;
@@ -81,7 +83,8 @@ export class CopyRepair implements AsyncDisposable {
     for (const text of digests) {
       const digest = tryParseDigest(text);
       if (this.#running.size >= FETCHES_AT_ONCE) return;
-      if (digest !== undefined && this.#isDue(node, digest)) this.#begin(node, digest, client);
+      if (digest !== undefined && this.#options.mayHold(digest) && this.#isDue(node, digest))
+        this.#begin(node, digest, client);
     }
   }
 

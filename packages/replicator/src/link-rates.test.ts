@@ -7,7 +7,6 @@ describe("the rate of a link", () => {
   it("counts what has landed and what is still coming, over half a minute", async () => {
     const time = createManualTime(0);
     const rates = new LinkRates(time.clock);
-    rates.sample(new Map());
     await time.advance(1_000);
     rates.sample(new Map([["us", 500]]));
     assert.equal(rates.of("us"), 500);

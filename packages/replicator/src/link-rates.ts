@@ -16,6 +16,7 @@ export class LinkRates {
 
   constructor(clock: Pick<Clock, "monotonic">) {
     this.#clock = clock;
+    this.#samples.push({ at: clock.monotonic(), moved: new Map() });
   }
 
   /** Bytes of a blob that has landed. */

@@ -1,7 +1,6 @@
-import { isLinkOpen, nodeName, type Peers, parseNodeName, Role } from "@meridian/cluster";
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import { isLinkOpen, nodeName, type Peers, Role } from "@meridian/cluster";
 import type { CopierStatus } from "@meridian/link";
-import { parseDigest } from "@meridian/oci";
-import type { ServiceImpl } from "@meridian/rpc";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 import { blobV1, type replicationV1 } from "@meridian/wire";
 import type { RunningFetch } from "./blob-fetcher.ts";
@@ -86,34 +85,27 @@ export class ReplicationProgress implements Disposable {
     });
   }
 
-  /** For gRPC. `prefer` is told of what somebody pulls. */
-  service(
-    prefer: (repository: string, digest: ReturnType<typeof parseDigest>) => void,
-  ): ServiceImpl<typeof replicationV1.ReplicationService> {
+  /** As it goes over the wire. */
+  report(repository: string): MessageInitShape<typeof replicationV1.ProgressResponseSchema> {
+    const wanted = [...this.#wanted(repository)];
     return {
-      prefer: async ({ repository, digest }) => {
-        prefer(repository, parseDigest(digest));
-        return {};
-      },
-      progress: async ({ repository }) => ({
-        links: this.links(repository).map((link) => ({
-          from: link.from,
-          blobs: BigInt(link.blobs),
-          bytes: BigInt(link.bytes),
-          fetching: BigInt(link.fetching),
-          bytesPerSecond: BigInt(link.bytesPerSecond),
-          oldestMs: BigInt(link.oldestMs),
-          open: link.open,
-          records: BigInt(link.records),
-          recordLagMs: BigInt(link.recordLagMs),
-        })),
-        homeless: BigInt([...this.#wanted(repository)].filter(({ state }) => state === "homeless").length),
-        poisoned: [...this.#wanted(repository)]
-          .filter(({ state }) => state === "poisoned")
-          .slice(0, MAX_POISONED)
-          .map(({ digest }) => digest),
-        scanned: this.#options.scanned(),
-      }),
+      links: this.links(repository).map((link) => ({
+        from: link.from,
+        blobs: BigInt(link.blobs),
+        bytes: BigInt(link.bytes),
+        fetching: BigInt(link.fetching),
+        bytesPerSecond: BigInt(link.bytesPerSecond),
+        oldestMs: BigInt(link.oldestMs),
+        open: link.open,
+        records: BigInt(link.records),
+        recordLagMs: BigInt(link.recordLagMs),
+      })),
+      homeless: BigInt(wanted.filter(({ state }) => state === "homeless").length),
+      poisoned: wanted
+        .filter(({ state }) => state === "poisoned")
+        .slice(0, MAX_POISONED)
+        .map(({ digest }) => digest),
+      scanned: this.#options.scanned(),
     };
   }
 
@@ -160,9 +152,4 @@ export class ReplicationProgress implements Disposable {
     );
     return new Map(answers.flat().map(({ digest, received }) => [digest, Number(received)]));
   }
-}
-
-/** The site in a holder's name; undefined for none. */
-export function siteOfHolder(holder: string | undefined): string | undefined {
-  return holder === undefined ? undefined : parseNodeName(holder)?.site;
 }

@@ -3,6 +3,7 @@ import type { Peers, SiteMonitor, Topology } from "@meridian/cluster";
 import type { Cursor, EventLogs } from "@meridian/eventlog";
 import type { CopierStatus, ReaderReport } from "@meridian/link";
 import { ContentError, type Digest } from "@meridian/oci";
+import { isRestricted, type PlacementSettings, type SitePlacement } from "@meridian/policy";
 import type { RpcServer } from "@meridian/rpc";
 import type { Clock, HealthCheck, Logger, Random, Timers } from "@meridian/runtime";
 import { replicationV1 } from "@meridian/wire";
@@ -15,6 +16,9 @@ import { PresencePublisher } from "./presence-publisher.ts";
 import { RecordLinks, type StreamFinder } from "./record-links.ts";
 import { ReferenceReader } from "./reference-reader.ts";
 import { type LinkState, ReplicationProgress } from "./replication-progress.ts";
+import { createReplicationService } from "./replication-service.ts";
+import { createResidency, type Residency } from "./residency.ts";
+import { ResidencySweep } from "./residency-sweep.ts";
 import { createReplicatorTelemetry } from "./telemetry.ts";
 import { WantedBlobs, type WantedCounts } from "./wanted-blobs.ts";
 
@@ -33,6 +37,8 @@ export interface ReplicatorDeps {
   readonly catalog: ReplicatorCatalog;
   /** The LogTail service is registered here: start the replicator before it listens. */
   readonly rpc: RpcServer;
+  /** What the policy sets for repositories: which bytes this site keeps. */
+  readonly settings: PlacementSettings;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly random: Random;
@@ -64,6 +70,8 @@ export interface Replicator extends AsyncDisposable {
   status(): ReplicatorStatus;
   /** Every link into this site; of the blobs that wait only those of one repository, when it is named. */
   progress(repository?: string): LinkState[];
+  /** What may be where. */
+  readonly residency: Residency;
   /** Somebody pulls an image: what belongs to it goes first. */
   prefer(repository: string, manifest: Digest): void;
 }
@@ -90,6 +98,10 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
       },
     }),
   );
+  const { site } = deps.topology;
+  const residency = createResidency({ site, settings: deps.settings, catalog });
+  const placement = (repository: string): SitePlacement => residency.placement(repository);
+  const mayHold = (digest: Digest): boolean => residency.mayHold(site, digest);
   const wanted = new WantedBlobs({ clock, random, ...config });
   const telemetry = starting.use(
     createReplicatorTelemetry({
@@ -112,27 +124,45 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
     }),
   );
   const landed = (from: string, bytes: number): void => progress.landed(from, bytes);
-  const parts = { config, watch, catalog, peers, monitor, wanted, publisher, telemetry, landed, clock, timers, log };
+  const parts = {
+    config,
+    watch,
+    catalog,
+    peers,
+    monitor,
+    wanted,
+    placement,
+    publisher,
+    telemetry,
+    landed,
+    clock,
+    timers,
+    log,
+  };
   const fetcher = starting.use(new BlobFetcher(parts));
   const learned = (repository: string, digest: Digest): void => tracker.considerManifest(repository, digest);
   const { readBlob } = deps;
   const references = starting.use(new ReferenceReader({ catalog, readBlob, learned, timers, log }));
   const changed = (): void => fetcher.wake();
   const dropped = (digest: Digest): void => fetcher.drop(digest);
-  const { site } = deps.topology;
   const { rescanEveryMs } = config;
   const tracker = starting.use(
-    new BlobTracker({ site, catalog, wanted, references, changed, dropped, timers, log, rescanEveryMs }),
+    new BlobTracker({ site, catalog, wanted, references, placement, changed, dropped, timers, log, rescanEveryMs }),
   );
   const { rpc } = deps;
+  const prefer = (repository: string, manifest: Digest): void => tracker.prefer(repository, manifest);
   rpc.register(
     replicationV1.ReplicationService,
-    progress.service((repository, digest) => tracker.prefer(repository, digest)),
-    { allow: (peer, method) => method === "progress" || peer.site === site },
+    createReplicationService({ progress, residency, settings: deps.settings, prefer }),
+    { allow: (peer, method) => method !== "mayHold" || peer.site === site },
   );
   const { repairEveryMs: everyMs, fetchTimeoutMs } = config;
-  const repair = { catalog, peers, monitor, publisher, everyMs, fetchTimeoutMs, clock, timers, log };
+  const repair = { catalog, peers, monitor, publisher, mayHold, everyMs, fetchTimeoutMs, clock, timers, log };
   starting.use(new CopyRepair(repair));
+  const restricted = (): boolean => isRestricted(deps.settings, site);
+  const { residencyEveryMs } = config;
+  const sweep = { catalog, peers, mayHold, isRestricted: restricted, everyMs: residencyEveryMs, timers, log };
+  starting.use(new ResidencySweep(sweep));
   starting.use(
     monitor.subscribe(({ state }) => {
       if (state !== "live") return;
@@ -152,7 +182,8 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
       scanned: tracker.scanned,
     }),
     progress: (repository) => progress.links(repository),
-    prefer: (repository, manifest) => tracker.prefer(repository, manifest),
+    prefer,
+    residency,
     [Symbol.asyncDispose]: () => running.disposeAsync(),
   };
 }

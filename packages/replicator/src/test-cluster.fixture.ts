@@ -14,6 +14,7 @@ import {
 import { type EventLogs, openEmbeddedLogs } from "@meridian/eventlog";
 import { createMemoryStore } from "@meridian/keyvalue";
 import { ContentError, type Digest, digestOf, parseDigest } from "@meridian/oci";
+import { RepositorySettingsTable } from "@meridian/policy";
 import { createRpcServer, type RpcServer } from "@meridian/rpc";
 import { type Clock, createSystemClock, type Logger, systemRandom, systemTimers, type Timers } from "@meridian/runtime";
 import { blobV1 } from "@meridian/wire";
@@ -105,6 +106,8 @@ export class TestSite implements AsyncDisposable {
   broken = false;
   /** Blobs of which every holder sends wrong bytes. */
   readonly wrong = new Set<Digest>();
+  /** What the policy sets for repositories, as this site knows it. */
+  readonly settings = new RepositorySettingsTable();
   catalog!: OpenCatalog;
   replicator!: Replicator;
   readonly #cluster: TestCluster;
@@ -150,6 +153,7 @@ export class TestSite implements AsyncDisposable {
       logs: this.#logs,
       catalog: this.catalog,
       rpc: this.#rpc,
+      settings: this.settings,
       clock,
       timers,
       random: systemRandom,
@@ -193,8 +197,11 @@ export class TestSite implements AsyncDisposable {
       throw new ContentError("invalid", "not under test");
     };
     return {
-      stat: refuse,
-      delete: refuse,
+      stat: async ({ digest }: blobV1.StatRequest) => {
+        const bytes = this.blobs.get(parseDigest(digest));
+        return { present: bytes !== undefined, size: BigInt(bytes?.byteLength ?? 0) };
+      },
+      delete: async ({ digest }: blobV1.DeleteRequest) => ({ deleted: this.blobs.delete(parseDigest(digest)) }),
       beginUpload: refuse,
       uploadStatus: refuse,
       commitUpload: refuse,
@@ -211,7 +218,7 @@ export class TestSite implements AsyncDisposable {
         for (const digest of missing) this.lost.add(digest);
         return { lost: missing.length };
       },
-      status: async () => ({ node: this.node }),
+      status: async () => ({ node: this.node, transfers: [] }),
       dropFetch: async ({ digest }: blobV1.DropFetchRequest) => {
         this.dropped.push(parseDigest(digest));
         return { dropped: true };

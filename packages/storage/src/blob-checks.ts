@@ -34,6 +34,11 @@ export interface BlobChecks {
   /** Reads and hashes the copy, whatever was known of it. @throws ContentError `unavailable` when the disk fails as a whole. */
   check(digest: Digest, options?: CheckOptions): Promise<CheckOutcome>;
   /**
+   * As {@link BlobChecks.check}, but a copy that was hashed since the process started, and was not written to since, is
+   * not read again. Absent where only the driver's own storage could tell.
+   */
+  confirm?(digest: Digest): Promise<CheckOutcome>;
+  /**
    * Goes through all names without reading contents, and moves aside what is no readable file (a folder, a link that
    * leads nowhere, a file that this process may not read); yields each. `pace` is awaited after each some hundred names.
    */

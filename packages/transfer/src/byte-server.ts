@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer as createHttpServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createHttpsServer, type Server as HttpsServer } from "node:https";
 import type { AddressInfo } from "node:net";
-import { ContentError, isContentError } from "@meridian/oci";
+import { ContentError, type Digest, isContentError, parseDigest } from "@meridian/oci";
 import { followTlsSource, serverTlsOptions } from "@meridian/pki";
 import {
   type Clock,
@@ -34,6 +34,10 @@ export interface ByteServerOptions {
   readonly identify?: IdentifyPeer;
   /** Whether a peer may do this; the peer is undefined only over plain HTTP. */
   readonly allow: (peer: PeerIdentity | undefined, action: ByteAction) => boolean;
+  /** Whether a peer may read this blob, asked when it may read at all. Absent: yes. @throws ContentError when that is not known. */
+  readonly mayRead?: (peer: PeerIdentity | undefined, digest: Digest) => boolean | Promise<boolean>;
+  /** Whether the node fetches for a peer what it does not hold; for others it answers from its own store. Absent: yes. */
+  readonly mayFetch?: (peer: PeerIdentity | undefined) => boolean;
   readonly host: string;
   /** 0 for any free one. */
   readonly port: number;
@@ -109,7 +113,7 @@ function requestHandler(options: ByteServerOptions, peers: PeerOfSocket) {
     try {
       const peer = peers.of(request.socket);
       const exchange = { request, response, node, peer, signal: controller.signal, clock, timers, bodyIdleMs };
-      await inSpan("bytes.serve", "server", contextOf(request.headers), () => dispatch(exchange, options.allow));
+      await inSpan("bytes.serve", "server", contextOf(request.headers), () => dispatch(exchange, options));
     } catch (error) {
       answerError(response, error);
       const fields = { method: request.method, path: request.url, error };
@@ -120,7 +124,7 @@ function requestHandler(options: ByteServerOptions, peers: PeerOfSocket) {
   };
 }
 
-async function dispatch(exchange: ByteExchange, allow: ByteServerOptions["allow"]): Promise<void> {
+async function dispatch(exchange: ByteExchange, { allow, mayRead, mayFetch }: ByteServerOptions): Promise<void> {
   const { request, peer } = exchange;
   const { method, url = "/" } = request;
   const spoken = request.headers[ByteHeader.protocol];
@@ -128,7 +132,10 @@ async function dispatch(exchange: ByteExchange, allow: ByteServerOptions["allow"
     throw new ContentError("invalid", `this node speaks byte protocol ${PROTOCOL_VERSION}`);
   if ((method === "GET" || method === "HEAD") && url.startsWith(BLOBS_PATH)) {
     requireAllowed(allow, peer, "read");
-    await serveBlob(exchange, url.slice(BLOBS_PATH.length));
+    const digest = parseDigest(url.slice(BLOBS_PATH.length));
+    if (mayRead !== undefined && !(await mayRead(peer, digest)))
+      throw new ContentError("denied", `the blob is kept from site ${peer?.site}`);
+    await serveBlob(exchange, digest, { fetches: mayFetch?.(peer) ?? true });
   } else if (method === "PATCH" && url.startsWith(UPLOADS_PATH)) {
     requireAllowed(allow, peer, "append");
     await serveAppend(exchange, url.slice(UPLOADS_PATH.length));

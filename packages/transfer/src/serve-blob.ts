@@ -1,18 +1,25 @@
 import type { ServerResponse } from "node:http";
-import { ContentError, isContentError, parseDigest } from "@meridian/oci";
+import { ContentError, type Digest, isContentError } from "@meridian/oci";
 import type { ByteSink } from "@meridian/storage";
 import type { ByteExchange } from "./byte-exchange.ts";
 import { ByteHeader, parseBytes, parseHolders, parseRangeHeader } from "./byte-protocol.ts";
 import type { ServedBlob } from "./node-bytes.ts";
 import { watchProgress } from "./progress-watch.ts";
 
-/** `GET|HEAD /v1/blobs/<digest>`: answers from the node's store, or as the bytes arrive from one of `Meridian-Holders`. */
-export async function serveBlob(exchange: ByteExchange, digestText: string): Promise<void> {
+/**
+ * `GET|HEAD /v1/blobs/<digest>`: answers from the node's store, or, where the node fetches for the peer, as the bytes
+ * arrive from one of `Meridian-Holders`.
+ */
+export async function serveBlob(
+  exchange: ByteExchange,
+  digest: Digest,
+  { fetches }: { readonly fetches: boolean },
+): Promise<void> {
   const { request, response, node, signal } = exchange;
-  const digest = parseDigest(digestText);
   const headOnly = request.method === "HEAD";
   const asked = parseRangeHeader(request.headers.range);
-  const holders = parseHolders(header(request.headers[ByteHeader.holders]));
+  const named = parseHolders(header(request.headers[ByteHeader.holders]));
+  const holders = fetches ? named : [];
   const expected = parseBytes(ByteHeader.expectedSize, request.headers[ByteHeader.expectedSize]);
   const span = headOnly ? { start: 0, end: 0 } : (asked ?? { start: 0 });
   await using blob = await node.open(digest, { holders, size: expected, span, signal });

@@ -8,6 +8,7 @@ import type { Exchange, HeaderList } from "../exchange.ts";
 import type { FindContent } from "../find-content.ts";
 import { type Handler, whenReady } from "../handler.ts";
 import type { CachedManifest, LoadedManifest, ManifestBytes } from "../manifest-bytes.ts";
+import type { PullInterest } from "../pull-interest.ts";
 import { Refusal } from "../refusal.ts";
 import { step } from "../tracing.ts";
 
@@ -17,6 +18,7 @@ interface ManifestPullParts {
   readonly catalog: Catalog;
   readonly find: FindContent;
   readonly manifests: ManifestBytes;
+  readonly interest: PullInterest;
   readonly log: Logger;
 }
 
@@ -90,8 +92,9 @@ function answer(
 async function load(
   name: string,
   view: VisibleManifest,
-  { manifests, catalog, log }: ManifestPullParts,
+  { manifests, catalog, interest, log }: ManifestPullParts,
 ): Promise<LoadedManifest> {
+  interest.pulled(name, view.digest);
   const loaded = await manifests.load(name, view);
   const value = catalog.manifest(name, view.digest)?.value;
   if (value === undefined || value.seeBytes) {

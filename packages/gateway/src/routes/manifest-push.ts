@@ -17,6 +17,7 @@ import type { AnswerHeaders } from "../answer.ts";
 import type { CommitRecords } from "../commit-records.ts";
 import { entityTag, preconditionFailed, tagCondition } from "../conditional.ts";
 import { type CopyKeeper, holderChanges, type StoredBlob } from "../copy-keeper.ts";
+import type { Durability } from "../durability.ts";
 import type { Exchange } from "../exchange.ts";
 import type { FindContent } from "../find-content.ts";
 import type { Handler } from "../handler.ts";
@@ -33,6 +34,7 @@ interface ManifestPushParts {
   readonly keeper: CopyKeeper;
   readonly commit: CommitRecords;
   readonly manifests: ManifestBytes;
+  readonly durability: Durability;
   readonly maxManifestBytes: number;
   /** Takes manifests although the repository lacks what they reference. */
   readonly sparse: boolean;
@@ -49,6 +51,7 @@ export function pushManifest(parts: ManifestPushParts): Handler {
   return async (exchange, { name, reference }) => {
     const principal = await parts.access.admit(exchange, repositoryNeed(name, "push"));
     const wanted = readTarget(exchange, reference);
+    const sites = parts.durability.require(name);
     requireCondition(name, wanted, parts.catalog);
     const bytes = await readBody(exchange, parts.maxManifestBytes);
     const manifest = parseManifest(bytes, exchange.header("content-type"));
@@ -76,7 +79,8 @@ export function pushManifest(parts: ManifestPushParts): Handler {
     // What did not fit into the record is known here from the bytes.
     if (parts.catalog.manifest(name, digest)?.value?.seeBytes) await parts.catalog.learnManifest(name, digest, value);
     parts.manifests.keep(digest, bytes);
-    exchange.send(201, createdHeaders(pushed, version, parts.answers));
+    const held = sites === 1 ? [] : await parts.durability.wait(name, digest, sites);
+    exchange.send(201, [...createdHeaders(pushed, version, parts.answers), ...durableHeaders(held)]);
   };
 }
 
@@ -192,4 +196,8 @@ function createdHeaders(
     ...(manifest.subject === undefined ? [] : ["OCI-Subject", manifest.subject.digest]),
     ...tags.flatMap((tag) => ["OCI-Tag", tag]),
   ];
+}
+
+function durableHeaders(sites: readonly string[]): string[] {
+  return sites.length === 0 ? [] : ["Meridian-Durable-Sites", sites.join(",")];
 }

@@ -8,7 +8,7 @@ import {
   tryParseDigest,
   tryParseRepository,
 } from "@meridian/oci";
-import type { Principal } from "@meridian/policy";
+import { mayMount, type PlacementSettings, type Principal } from "@meridian/policy";
 import type { Random } from "@meridian/runtime";
 import { sealUploadSession } from "@meridian/transfer";
 import { type Access, repositoryNeed } from "../access.ts";
@@ -31,6 +31,7 @@ interface UploadsParts {
   readonly catalog: Catalog;
   readonly topology: Topology;
   readonly sources: BlobSources;
+  readonly settings: Pick<PlacementSettings, "of">;
   readonly keeper: CopyKeeper;
   readonly uploads: MirroredUploads;
   readonly push: BlobPush;
@@ -93,10 +94,12 @@ async function tryMount(
   digest: Digest,
   source: string | undefined,
   principal: Principal,
-  { access, catalog, sources, push, answers }: UploadsParts,
+  { access, catalog, sources, settings, push, answers }: UploadsParts,
 ): Promise<boolean> {
   for (const repository of source === undefined ? anywhere(name, digest, catalog) : [source]) {
     if (!access.decide(exchange, principal, repositoryNeed(repository, "pull")).allow) continue;
+    // Bytes that are kept from a site get there only by being pushed to where they may be there.
+    if (!mayMount(settings, { from: repository, to: name })) continue;
     const blob = catalog.blob(repository, digest);
     if (blob === undefined || !sources.reachable(blob)) continue;
     const mounted = await step(exchange, "mount.blob", () => push.mount(name, digest, blob.size, principal));

@@ -11,6 +11,7 @@ import {
 import { version } from "../version.ts";
 import { createHolderAnnouncer, type HolderAnnouncer } from "./announce-holders.ts";
 import { type Foundation, openFoundation } from "./foundation.ts";
+import { createHoldingOracle, type HoldingOracle } from "./holding-oracle.ts";
 import { processIdentity } from "./identity.ts";
 import type { LoadedSite } from "./load-site.ts";
 import { openLog } from "./open-log.ts";
@@ -78,9 +79,10 @@ export async function openProcess(
   );
 
   const announcer = createHolderAnnouncer({ node: nodeName(topology), timers, log });
-  if (roles.has(Role.blobNode)) await openBlobNode(base, announcer.stored, stack);
+  const oracle = createHoldingOracle({ peers: base.peers, clock: base.clock });
+  if (roles.has(Role.blobNode)) await openBlobNode(base, announcer.stored, oracle, stack);
   if (roles.has(Role.gateway) || roles.has(Role.replicator) || roles.has(Role.auth)) {
-    await openLogRoles(base, { announcer, health: () => health.report(), signal: options.signal }, stack);
+    await openLogRoles(base, { announcer, oracle, health: () => health.report(), signal: options.signal }, stack);
   }
   const { address } = await base.rpc.listen({ host, port: grpcPort });
   base.rpc.serving(true);
@@ -95,6 +97,7 @@ async function openLogRoles(
   base: Foundation,
   inputs: {
     readonly announcer: HolderAnnouncer;
+    readonly oracle: HoldingOracle;
     readonly health: () => Promise<HealthReport>;
     readonly signal: AbortSignal;
   },
@@ -107,16 +110,17 @@ async function openLogRoles(
     await openLog(config, { identity, secrets, clock, timers, random, log, signal: inputs.signal }),
   );
   checks.push({ name: "log", check: (signal) => logs.probe(signal) });
-  const policy =
-    roles.has(Role.gateway) || roles.has(Role.auth) ? stack.use(await openPolicyOf(base, logs)) : undefined;
-  const limits = policy === undefined ? undefined : await openLimits(base, stack);
-  if (policy !== undefined && limits !== undefined && roles.has(Role.auth))
-    await openAuth(base, { policy, limits }, stack);
+  const policy = stack.use(await openPolicyOf(base, logs));
+  const asked = roles.has(Role.gateway) || roles.has(Role.auth);
+  const limits = asked ? await openLimits(base, stack) : undefined;
+  if (limits !== undefined && roles.has(Role.auth)) await openAuth(base, { policy, limits }, stack);
   if (!roles.has(Role.gateway) && !roles.has(Role.replicator)) return;
   const catalog = await openCatalogOf(base, logs, stack);
   stack.use(inputs.announcer.announceTo(catalog));
-  if (roles.has(Role.replicator)) await openReplicator(base, logs, catalog, stack);
-  if (policy !== undefined && limits !== undefined && roles.has(Role.gateway)) {
+  if (roles.has(Role.replicator)) {
+    await openReplicator(base, { logs, catalog, policy, oracle: inputs.oracle }, stack);
+  }
+  if (limits !== undefined && roles.has(Role.gateway)) {
     await openGateway(base, { catalog, policy, limits, health: inputs.health }, stack);
   }
 }

@@ -13,6 +13,7 @@ import { type HealthCheck, systemRandom as random, systemTimers as timers } from
 import { withSmallBlobCache } from "@meridian/storage";
 import { policyV1 } from "@meridian/wire";
 import type { Foundation } from "./foundation.ts";
+import type { HoldingOracle } from "./holding-oracle.ts";
 import { openBlobs } from "./open-blobs.ts";
 import { createBlobReading } from "./read-blob.ts";
 
@@ -24,6 +25,7 @@ const SMALL_BLOB_BYTES = 256 * 1024;
 export async function openBlobNode(
   base: Foundation,
   onStored: NonNullable<Parameters<typeof startBlobNode>[1]["onStored"]>,
+  oracle: HoldingOracle,
   stack: AsyncDisposableStack,
 ): Promise<void> {
   const { clock, log, rpc, nodes, tls, identify, monitor } = base;
@@ -33,8 +35,9 @@ export async function openBlobNode(
   const bytes = { host: config.listen.host, port: config.listen.bytesPort ?? 0 };
   const node = stack.use(
     await startBlobNode(
-      { ...config.blobNode, bytes },
+      { ...config.blobNode, links: config.links, bytes },
       {
+        mayHold: (site, digest) => oracle.mayHold(site, digest),
         scrubFile: base.identity.folder("scrub.json"),
         stateFile: base.identity.folder("node.json"),
         topology: base.identity.topology,
@@ -159,16 +162,22 @@ function catalogCheck(catalog: Catalog): HealthCheck {
 /** One process with both roles needs to be told only once how many copies there are to be. */
 function replicatorConfig({ loaded: { config } }: Foundation): Parameters<typeof startReplicator>[0] {
   const copies = config.replicator.copies ?? config.gateway?.copies;
-  return copies === undefined ? config.replicator : { ...config.replicator, copies };
+  const replicator = { ...config.replicator, links: config.links };
+  return copies === undefined ? replicator : { ...replicator, copies };
 }
 
 export async function openReplicator(
   base: Foundation,
-  logs: EventLogs,
-  catalog: Catalog,
+  inputs: {
+    readonly logs: EventLogs;
+    readonly catalog: Catalog;
+    readonly policy: Policy;
+    readonly oracle: HoldingOracle;
+  },
   stack: AsyncDisposableStack,
 ): Promise<void> {
   const { clock, log, rpc, peers, monitor, nodes } = base;
+  const { logs, catalog, policy, oracle } = inputs;
   const replicator = stack.use(
     await startReplicator(replicatorConfig(base), {
       topology: base.identity.topology,
@@ -177,6 +186,7 @@ export async function openReplicator(
       logs,
       catalog,
       rpc,
+      settings: policy.state.repositories,
       readBlob: createBlobReading({ topology: base.identity.topology, nodes }),
       clock,
       timers,
@@ -184,6 +194,7 @@ export async function openReplicator(
       log,
     }),
   );
+  oracle.use((site, digest) => replicator.residency.mayHold(site, digest));
   base.checks.push(...replicator.checks);
 }
 

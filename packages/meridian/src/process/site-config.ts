@@ -1,6 +1,6 @@
 import { authConfigSchema } from "@meridian/auth";
 import { blobNodeConfigSchema } from "@meridian/blob-node";
-import { topologySchema } from "@meridian/cluster";
+import { linksSchema, topologySchema } from "@meridian/cluster";
 import { gatewayConfigSchema } from "@meridian/gateway";
 import { limitsConfigSchema, redisConfigSchema } from "@meridian/limits";
 import { replicatorConfigSchema } from "@meridian/replicator";
@@ -78,8 +78,10 @@ export const siteConfigSchema = z
     /** Required with the gateway role. */
     gateway: gatewayConfigSchema.omit({ anonymous: true, sparse: true, limits: true }).optional(),
     storage: storageSchema,
-    blobNode: blobNodeConfigSchema.omit({ bytes: true }).prefault({}),
-    replicator: replicatorConfigSchema.prefault({}),
+    /** Rates and windows of the links from other sites, by their names; docs/replication.md. The same in every process of a site. */
+    links: linksSchema.default({}),
+    blobNode: blobNodeConfigSchema.omit({ bytes: true, links: true }).prefault({}),
+    replicator: replicatorConfigSchema.omit({ links: true }).prefault({}),
     collection: collectionSchema.prefault({}),
     auth: authConfigSchema.omit({ cluster: true, dataDir: true }).prefault({}),
     telemetry: z

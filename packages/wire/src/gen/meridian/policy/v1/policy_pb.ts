@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file meridian/policy/v1/policy.proto.
  */
 export const file_meridian_policy_v1_policy: GenFile = /*@__PURE__*/
-  fileDesc("Ch9tZXJpZGlhbi9wb2xpY3kvdjEvcG9saWN5LnByb3RvEhJtZXJpZGlhbi5wb2xpY3kudjEiJQoFRXBvY2gSDgoGbnVtYmVyGAEgASgEEgwKBHNpdGUYAiABKAkigwQKBUVudHJ5Eg4KBmZvcm1hdBgBIAEoDRIoCgVlcG9jaBgCIAEoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5FcG9jaBILCgNzZXEYAyABKAQSEAoIYmFzZV9yZXYYBCABKAQSDQoFb3BfaWQYBSABKAkSCwoDa2V5GAYgASgJEigKBHVzZXIYCiABKAsyGC5tZXJpZGlhbi5wb2xpY3kudjEuVXNlckgAEjUKC3NpZ25pbmdfa2V5GAsgASgLMh4ubWVyaWRpYW4ucG9saWN5LnYxLlNpZ25pbmdLZXlIABIqCgVncmFudBgMIAEoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5HcmFudEgAEiwKBm1lbWJlchgNIAEoCzIaLm1lcmlkaWFuLnBvbGljeS52MS5NZW1iZXJIABIuCgdyZW1vdmVkGA4gASgLMhsubWVyaWRpYW4ucG9saWN5LnYxLlJlbW92ZWRIABIwCghzZXR0aW5ncxgPIAEoCzIcLm1lcmlkaWFuLnBvbGljeS52MS5TZXR0aW5nc0gAEkUKE3JlcG9zaXRvcnlfc2V0dGluZ3MYECABKAsyJi5tZXJpZGlhbi5wb2xpY3kudjEuUmVwb3NpdG9yeVNldHRpbmdzSAASCwoDd2hvGAcgASgJEg0KBWF0X21zGAggASgDQgUKA2RvYyIJCgdSZW1vdmVkIj0KBFVzZXISDAoEbmFtZRgBIAEoCRIVCg1wYXNzd29yZF9oYXNoGAIgASgJEhAKCGRpc2FibGVkGAMgASgIIl0KBUdyYW50EhEKCXByaW5jaXBhbBgBIAEoCRIZChFyZXBvc2l0b3J5X3ByZWZpeBgCIAEoCRImCgRyb2xlGAMgASgOMhgubWVyaWRpYW4ucG9saWN5LnYxLlJvbGUiPgoKU2lnbmluZ0tleRIMCgRzaXRlGAEgASgJEg4KBmtleV9pZBgCIAEoCRISCgpwdWJsaWNfa2V5GAMgASgMIhYKBk1lbWJlchIMCgRzaXRlGAEgASgJInQKCFNldHRpbmdzEh0KEG1heF9zdGFsZW5lc3NfbXMYASABKARIAIgBARIeChFtYXhfcG9saWN5X2FnZV9tcxgCIAEoBEgBiAEBQhMKEV9tYXhfc3RhbGVuZXNzX21zQhQKEl9tYXhfcG9saWN5X2FnZV9tcyJRChJSZXBvc2l0b3J5U2V0dGluZ3MSDgoGcHJlZml4GAEgASgJEisKBHRhZ3MYAiABKAsyHS5tZXJpZGlhbi5wb2xpY3kudjEuVGFnV3JpdGVzIhkKCVRhZ1dyaXRlcxIMCgRob21lGAEgASgJIkEKCFBvc2l0aW9uEigKBWVwb2NoGAEgASgLMhkubWVyaWRpYW4ucG9saWN5LnYxLkVwb2NoEgsKA3NlcRgCIAEoBCJXCglUYWlsSGVsbG8SEAoIdmVyc2lvbnMYASADKA0SDAoEc2l0ZRgCIAEoCRIqCgRsYXN0GAMgASgLMhwubWVyaWRpYW4ucG9saWN5LnYxLlBvc2l0aW9uIkoKClRhaWxSZXBvcnQSLQoHZHVyYWJsZRgBIAEoCzIcLm1lcmlkaWFuLnBvbGljeS52MS5Qb3NpdGlvbhINCgVub25jZRgCIAEoBCJ6CgtUYWlsUmVxdWVzdBIuCgVoZWxsbxgBIAEoCzIdLm1lcmlkaWFuLnBvbGljeS52MS5UYWlsSGVsbG9IABIwCgZyZXBvcnQYAiABKAsyHi5tZXJpZGlhbi5wb2xpY3kudjEuVGFpbFJlcG9ydEgAQgkKB21lc3NhZ2UivgEKDFRhaWxSZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgNEioKB2VudHJpZXMYAiADKAsyGS5tZXJpZGlhbi5wb2xpY3kudjEuRW50cnkSLAoGY29tbWl0GAMgASgLMhwubWVyaWRpYW4ucG9saWN5LnYxLlBvc2l0aW9uEg0KBW5vbmNlGAQgASgEEjQKDnRydW5jYXRlX2FmdGVyGAUgASgLMhwubWVyaWRpYW4ucG9saWN5LnYxLlBvc2l0aW9uIjoKDlByb3Bvc2VSZXF1ZXN0EigKBWVudHJ5GAEgASgLMhkubWVyaWRpYW4ucG9saWN5LnYxLkVudHJ5IlUKD1Byb3Bvc2VSZXNwb25zZRIuCghyZXZpc2lvbhgBIAEoCzIcLm1lcmlkaWFuLnBvbGljeS52MS5Qb3NpdGlvbhISCgpzdXBlcnNlZGVkGAIgASgIKkoKBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg0KCVJPTEVfUFVMTBABEg0KCVJPTEVfUFVTSBACEg4KClJPTEVfQURNSU4QAzK1AQoQUG9saWN5TG9nU2VydmljZRJNCgRUYWlsEh8ubWVyaWRpYW4ucG9saWN5LnYxLlRhaWxSZXF1ZXN0GiAubWVyaWRpYW4ucG9saWN5LnYxLlRhaWxSZXNwb25zZSgBMAESUgoHUHJvcG9zZRIiLm1lcmlkaWFuLnBvbGljeS52MS5Qcm9wb3NlUmVxdWVzdBojLm1lcmlkaWFuLnBvbGljeS52MS5Qcm9wb3NlUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("Ch9tZXJpZGlhbi9wb2xpY3kvdjEvcG9saWN5LnByb3RvEhJtZXJpZGlhbi5wb2xpY3kudjEiJQoFRXBvY2gSDgoGbnVtYmVyGAEgASgEEgwKBHNpdGUYAiABKAkigwQKBUVudHJ5Eg4KBmZvcm1hdBgBIAEoDRIoCgVlcG9jaBgCIAEoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5FcG9jaBILCgNzZXEYAyABKAQSEAoIYmFzZV9yZXYYBCABKAQSDQoFb3BfaWQYBSABKAkSCwoDa2V5GAYgASgJEigKBHVzZXIYCiABKAsyGC5tZXJpZGlhbi5wb2xpY3kudjEuVXNlckgAEjUKC3NpZ25pbmdfa2V5GAsgASgLMh4ubWVyaWRpYW4ucG9saWN5LnYxLlNpZ25pbmdLZXlIABIqCgVncmFudBgMIAEoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5HcmFudEgAEiwKBm1lbWJlchgNIAEoCzIaLm1lcmlkaWFuLnBvbGljeS52MS5NZW1iZXJIABIuCgdyZW1vdmVkGA4gASgLMhsubWVyaWRpYW4ucG9saWN5LnYxLlJlbW92ZWRIABIwCghzZXR0aW5ncxgPIAEoCzIcLm1lcmlkaWFuLnBvbGljeS52MS5TZXR0aW5nc0gAEkUKE3JlcG9zaXRvcnlfc2V0dGluZ3MYECABKAsyJi5tZXJpZGlhbi5wb2xpY3kudjEuUmVwb3NpdG9yeVNldHRpbmdzSAASCwoDd2hvGAcgASgJEg0KBWF0X21zGAggASgDQgUKA2RvYyIJCgdSZW1vdmVkIj0KBFVzZXISDAoEbmFtZRgBIAEoCRIVCg1wYXNzd29yZF9oYXNoGAIgASgJEhAKCGRpc2FibGVkGAMgASgIIl0KBUdyYW50EhEKCXByaW5jaXBhbBgBIAEoCRIZChFyZXBvc2l0b3J5X3ByZWZpeBgCIAEoCRImCgRyb2xlGAMgASgOMhgubWVyaWRpYW4ucG9saWN5LnYxLlJvbGUiPgoKU2lnbmluZ0tleRIMCgRzaXRlGAEgASgJEg4KBmtleV9pZBgCIAEoCRISCgpwdWJsaWNfa2V5GAMgASgMIhYKBk1lbWJlchIMCgRzaXRlGAEgASgJInQKCFNldHRpbmdzEh0KEG1heF9zdGFsZW5lc3NfbXMYASABKARIAIgBARIeChFtYXhfcG9saWN5X2FnZV9tcxgCIAEoBEgBiAEBQhMKEV9tYXhfc3RhbGVuZXNzX21zQhQKEl9tYXhfcG9saWN5X2FnZV9tcyK3AQoSUmVwb3NpdG9yeVNldHRpbmdzEg4KBnByZWZpeBgBIAEoCRIrCgR0YWdzGAIgASgLMh0ubWVyaWRpYW4ucG9saWN5LnYxLlRhZ1dyaXRlcxIwCglwbGFjZW1lbnQYAyABKAsyHS5tZXJpZGlhbi5wb2xpY3kudjEuUGxhY2VtZW50EjIKCmR1cmFiaWxpdHkYBCABKAsyHi5tZXJpZGlhbi5wb2xpY3kudjEuRHVyYWJpbGl0eSIoCglQbGFjZW1lbnQSDAoEbGF6eRgBIAMoCRINCgVuZXZlchgCIAMoCSIbCgpEdXJhYmlsaXR5Eg0KBXNpdGVzGAEgASgNIhkKCVRhZ1dyaXRlcxIMCgRob21lGAEgASgJIkEKCFBvc2l0aW9uEigKBWVwb2NoGAEgASgLMhkubWVyaWRpYW4ucG9saWN5LnYxLkVwb2NoEgsKA3NlcRgCIAEoBCJXCglUYWlsSGVsbG8SEAoIdmVyc2lvbnMYASADKA0SDAoEc2l0ZRgCIAEoCRIqCgRsYXN0GAMgASgLMhwubWVyaWRpYW4ucG9saWN5LnYxLlBvc2l0aW9uIkoKClRhaWxSZXBvcnQSLQoHZHVyYWJsZRgBIAEoCzIcLm1lcmlkaWFuLnBvbGljeS52MS5Qb3NpdGlvbhINCgVub25jZRgCIAEoBCJ6CgtUYWlsUmVxdWVzdBIuCgVoZWxsbxgBIAEoCzIdLm1lcmlkaWFuLnBvbGljeS52MS5UYWlsSGVsbG9IABIwCgZyZXBvcnQYAiABKAsyHi5tZXJpZGlhbi5wb2xpY3kudjEuVGFpbFJlcG9ydEgAQgkKB21lc3NhZ2UivgEKDFRhaWxSZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgNEioKB2VudHJpZXMYAiADKAsyGS5tZXJpZGlhbi5wb2xpY3kudjEuRW50cnkSLAoGY29tbWl0GAMgASgLMhwubWVyaWRpYW4ucG9saWN5LnYxLlBvc2l0aW9uEg0KBW5vbmNlGAQgASgEEjQKDnRydW5jYXRlX2FmdGVyGAUgASgLMhwubWVyaWRpYW4ucG9saWN5LnYxLlBvc2l0aW9uIjoKDlByb3Bvc2VSZXF1ZXN0EigKBWVudHJ5GAEgASgLMhkubWVyaWRpYW4ucG9saWN5LnYxLkVudHJ5IlUKD1Byb3Bvc2VSZXNwb25zZRIuCghyZXZpc2lvbhgBIAEoCzIcLm1lcmlkaWFuLnBvbGljeS52MS5Qb3NpdGlvbhISCgpzdXBlcnNlZGVkGAIgASgIKkoKBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg0KCVJPTEVfUFVMTBABEg0KCVJPTEVfUFVTSBACEg4KClJPTEVfQURNSU4QAzK1AQoQUG9saWN5TG9nU2VydmljZRJNCgRUYWlsEh8ubWVyaWRpYW4ucG9saWN5LnYxLlRhaWxSZXF1ZXN0GiAubWVyaWRpYW4ucG9saWN5LnYxLlRhaWxSZXNwb25zZSgBMAESUgoHUHJvcG9zZRIiLm1lcmlkaWFuLnBvbGljeS52MS5Qcm9wb3NlUmVxdWVzdBojLm1lcmlkaWFuLnBvbGljeS52MS5Qcm9wb3NlUmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message meridian.policy.v1.Epoch
@@ -313,6 +313,16 @@ export type RepositorySettings = Message<"meridian.policy.v1.RepositorySettings"
    * @generated from field: meridian.policy.v1.TagWrites tags = 2;
    */
   tags?: TagWrites | undefined;
+
+  /**
+   * @generated from field: meridian.policy.v1.Placement placement = 3;
+   */
+  placement?: Placement | undefined;
+
+  /**
+   * @generated from field: meridian.policy.v1.Durability durability = 4;
+   */
+  durability?: Durability | undefined;
 };
 
 /**
@@ -321,6 +331,55 @@ export type RepositorySettings = Message<"meridian.policy.v1.RepositorySettings"
  */
 export const RepositorySettingsSchema: GenMessage<RepositorySettings> = /*@__PURE__*/
   messageDesc(file_meridian_policy_v1_policy, 8);
+
+/**
+ * Which sites keep the bytes; those that are not named get everything.
+ *
+ * @generated from message meridian.policy.v1.Placement
+ */
+export type Placement = Message<"meridian.policy.v1.Placement"> & {
+  /**
+   * Get what is pulled there.
+   *
+   * @generated from field: repeated string lazy = 1;
+   */
+  lazy: string[];
+
+  /**
+   * Get nothing: no byte of what only such repositories show touches their disks, and they refuse reads and pushes.
+   *
+   * @generated from field: repeated string never = 2;
+   */
+  never: string[];
+};
+
+/**
+ * Describes the message meridian.policy.v1.Placement.
+ * Use `create(PlacementSchema)` to create a new message.
+ */
+export const PlacementSchema: GenMessage<Placement> = /*@__PURE__*/
+  messageDesc(file_meridian_policy_v1_policy, 9);
+
+/**
+ * When a push of a manifest is answered.
+ *
+ * @generated from message meridian.policy.v1.Durability
+ */
+export type Durability = Message<"meridian.policy.v1.Durability"> & {
+  /**
+   * Once so many sites hold its records and all bytes that it references; 0 and 1: the one that takes it.
+   *
+   * @generated from field: uint32 sites = 1;
+   */
+  sites: number;
+};
+
+/**
+ * Describes the message meridian.policy.v1.Durability.
+ * Use `create(DurabilitySchema)` to create a new message.
+ */
+export const DurabilitySchema: GenMessage<Durability> = /*@__PURE__*/
+  messageDesc(file_meridian_policy_v1_policy, 10);
 
 /**
  * Who decides about writes of tags.
@@ -341,7 +400,7 @@ export type TagWrites = Message<"meridian.policy.v1.TagWrites"> & {
  * Use `create(TagWritesSchema)` to create a new message.
  */
 export const TagWritesSchema: GenMessage<TagWrites> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 9);
+  messageDesc(file_meridian_policy_v1_policy, 11);
 
 /**
  * @generated from message meridian.policy.v1.Position
@@ -363,7 +422,7 @@ export type Position = Message<"meridian.policy.v1.Position"> & {
  * Use `create(PositionSchema)` to create a new message.
  */
 export const PositionSchema: GenMessage<Position> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 10);
+  messageDesc(file_meridian_policy_v1_policy, 12);
 
 /**
  * @generated from message meridian.policy.v1.TailHello
@@ -392,7 +451,7 @@ export type TailHello = Message<"meridian.policy.v1.TailHello"> & {
  * Use `create(TailHelloSchema)` to create a new message.
  */
 export const TailHelloSchema: GenMessage<TailHello> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 11);
+  messageDesc(file_meridian_policy_v1_policy, 13);
 
 /**
  * A member says what it has fsynced, with a nonce whose echo proves how fresh the answer is.
@@ -416,7 +475,7 @@ export type TailReport = Message<"meridian.policy.v1.TailReport"> & {
  * Use `create(TailReportSchema)` to create a new message.
  */
 export const TailReportSchema: GenMessage<TailReport> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 12);
+  messageDesc(file_meridian_policy_v1_policy, 14);
 
 /**
  * @generated from message meridian.policy.v1.TailRequest
@@ -445,7 +504,7 @@ export type TailRequest = Message<"meridian.policy.v1.TailRequest"> & {
  * Use `create(TailRequestSchema)` to create a new message.
  */
 export const TailRequestSchema: GenMessage<TailRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 13);
+  messageDesc(file_meridian_policy_v1_policy, 15);
 
 /**
  * @generated from message meridian.policy.v1.TailResponse
@@ -488,7 +547,7 @@ export type TailResponse = Message<"meridian.policy.v1.TailResponse"> & {
  * Use `create(TailResponseSchema)` to create a new message.
  */
 export const TailResponseSchema: GenMessage<TailResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 14);
+  messageDesc(file_meridian_policy_v1_policy, 16);
 
 /**
  * @generated from message meridian.policy.v1.ProposeRequest
@@ -505,7 +564,7 @@ export type ProposeRequest = Message<"meridian.policy.v1.ProposeRequest"> & {
  * Use `create(ProposeRequestSchema)` to create a new message.
  */
 export const ProposeRequestSchema: GenMessage<ProposeRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 15);
+  messageDesc(file_meridian_policy_v1_policy, 17);
 
 /**
  * @generated from message meridian.policy.v1.ProposeResponse
@@ -531,7 +590,7 @@ export type ProposeResponse = Message<"meridian.policy.v1.ProposeResponse"> & {
  * Use `create(ProposeResponseSchema)` to create a new message.
  */
 export const ProposeResponseSchema: GenMessage<ProposeResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 16);
+  messageDesc(file_meridian_policy_v1_policy, 18);
 
 /**
  * @generated from enum meridian.policy.v1.Role

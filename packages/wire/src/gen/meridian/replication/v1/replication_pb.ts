@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meridian/replication/v1/replication.proto.
  */
 export const file_meridian_replication_v1_replication: GenFile = /*@__PURE__*/
-  fileDesc("CiltZXJpZGlhbi9yZXBsaWNhdGlvbi92MS9yZXBsaWNhdGlvbi5wcm90bxIXbWVyaWRpYW4ucmVwbGljYXRpb24udjEiMwoNUHJlZmVyUmVxdWVzdBISCgpyZXBvc2l0b3J5GAEgASgJEg4KBmRpZ2VzdBgCIAEoCSIQCg5QcmVmZXJSZXNwb25zZSIlCg9Qcm9ncmVzc1JlcXVlc3QSEgoKcmVwb3NpdG9yeRgBIAEoCSJ9ChBQcm9ncmVzc1Jlc3BvbnNlEjQKBWxpbmtzGAEgAygLMiUubWVyaWRpYW4ucmVwbGljYXRpb24udjEuTGlua1Byb2dyZXNzEhAKCGhvbWVsZXNzGAIgASgEEhAKCHBvaXNvbmVkGAMgAygJEg8KB3NjYW5uZWQYBCABKAgirwEKDExpbmtQcm9ncmVzcxIMCgRmcm9tGAEgASgJEg0KBWJsb2JzGAIgASgEEg0KBWJ5dGVzGAMgASgEEhAKCGZldGNoaW5nGAQgASgEEhgKEGJ5dGVzX3Blcl9zZWNvbmQYBSABKAQSEQoJb2xkZXN0X21zGAYgASgEEgwKBG9wZW4YByABKAgSDwoHcmVjb3JkcxgIIAEoBBIVCg1yZWNvcmRfbGFnX21zGAkgASgEMtABChJSZXBsaWNhdGlvblNlcnZpY2USWQoGUHJlZmVyEiYubWVyaWRpYW4ucmVwbGljYXRpb24udjEuUHJlZmVyUmVxdWVzdBonLm1lcmlkaWFuLnJlcGxpY2F0aW9uLnYxLlByZWZlclJlc3BvbnNlEl8KCFByb2dyZXNzEigubWVyaWRpYW4ucmVwbGljYXRpb24udjEuUHJvZ3Jlc3NSZXF1ZXN0GikubWVyaWRpYW4ucmVwbGljYXRpb24udjEuUHJvZ3Jlc3NSZXNwb25zZWIGcHJvdG8z");
+  fileDesc("CiltZXJpZGlhbi9yZXBsaWNhdGlvbi92MS9yZXBsaWNhdGlvbi5wcm90bxIXbWVyaWRpYW4ucmVwbGljYXRpb24udjEiMwoNUHJlZmVyUmVxdWVzdBISCgpyZXBvc2l0b3J5GAEgASgJEg4KBmRpZ2VzdBgCIAEoCSIQCg5QcmVmZXJSZXNwb25zZSIlCg9Qcm9ncmVzc1JlcXVlc3QSEgoKcmVwb3NpdG9yeRgBIAEoCSJ9ChBQcm9ncmVzc1Jlc3BvbnNlEjQKBWxpbmtzGAEgAygLMiUubWVyaWRpYW4ucmVwbGljYXRpb24udjEuTGlua1Byb2dyZXNzEhAKCGhvbWVsZXNzGAIgASgEEhAKCHBvaXNvbmVkGAMgAygJEg8KB3NjYW5uZWQYBCABKAgirwEKDExpbmtQcm9ncmVzcxIMCgRmcm9tGAEgASgJEg0KBWJsb2JzGAIgASgEEg0KBWJ5dGVzGAMgASgEEhAKCGZldGNoaW5nGAQgASgEEhgKEGJ5dGVzX3Blcl9zZWNvbmQYBSABKAQSEQoJb2xkZXN0X21zGAYgASgEEgwKBG9wZW4YByABKAgSDwoHcmVjb3JkcxgIIAEoBBIVCg1yZWNvcmRfbGFnX21zGAkgASgEIi4KDk1heUhvbGRSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIMCgRzaXRlGAIgASgJIjYKD01heUhvbGRSZXNwb25zZRIPCgdhbGxvd2VkGAEgASgIEhIKCnJlc3RyaWN0ZWQYAiABKAgyrgIKElJlcGxpY2F0aW9uU2VydmljZRJZCgZQcmVmZXISJi5tZXJpZGlhbi5yZXBsaWNhdGlvbi52MS5QcmVmZXJSZXF1ZXN0GicubWVyaWRpYW4ucmVwbGljYXRpb24udjEuUHJlZmVyUmVzcG9uc2USXwoIUHJvZ3Jlc3MSKC5tZXJpZGlhbi5yZXBsaWNhdGlvbi52MS5Qcm9ncmVzc1JlcXVlc3QaKS5tZXJpZGlhbi5yZXBsaWNhdGlvbi52MS5Qcm9ncmVzc1Jlc3BvbnNlElwKB01heUhvbGQSJy5tZXJpZGlhbi5yZXBsaWNhdGlvbi52MS5NYXlIb2xkUmVxdWVzdBooLm1lcmlkaWFuLnJlcGxpY2F0aW9uLnYxLk1heUhvbGRSZXNwb25zZWIGcHJvdG8z");
 
 /**
  * @generated from message meridian.replication.v1.PreferRequest
@@ -180,7 +180,53 @@ export const LinkProgressSchema: GenMessage<LinkProgress> = /*@__PURE__*/
   messageDesc(file_meridian_replication_v1_replication, 4);
 
 /**
- * The replicator, for its own site.
+ * @generated from message meridian.replication.v1.MayHoldRequest
+ */
+export type MayHoldRequest = Message<"meridian.replication.v1.MayHoldRequest"> & {
+  /**
+   * @generated from field: string digest = 1;
+   */
+  digest: string;
+
+  /**
+   * @generated from field: string site = 2;
+   */
+  site: string;
+};
+
+/**
+ * Describes the message meridian.replication.v1.MayHoldRequest.
+ * Use `create(MayHoldRequestSchema)` to create a new message.
+ */
+export const MayHoldRequestSchema: GenMessage<MayHoldRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_replication_v1_replication, 5);
+
+/**
+ * @generated from message meridian.replication.v1.MayHoldResponse
+ */
+export type MayHoldResponse = Message<"meridian.replication.v1.MayHoldResponse"> & {
+  /**
+   * @generated from field: bool allowed = 1;
+   */
+  allowed: boolean;
+
+  /**
+   * False while nothing at all is kept from that site.
+   *
+   * @generated from field: bool restricted = 2;
+   */
+  restricted: boolean;
+};
+
+/**
+ * Describes the message meridian.replication.v1.MayHoldResponse.
+ * Use `create(MayHoldResponseSchema)` to create a new message.
+ */
+export const MayHoldResponseSchema: GenMessage<MayHoldResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_replication_v1_replication, 6);
+
+/**
+ * The replicator. Prefer and Progress are for every member, MayHold for its own site.
  *
  * @generated from service meridian.replication.v1.ReplicationService
  */
@@ -200,6 +246,16 @@ export const ReplicationService: GenService<{
     methodKind: "unary";
     input: typeof ProgressRequestSchema;
     output: typeof ProgressResponseSchema;
+  },
+  /**
+   * Whether a site may have a blob's bytes, by where it is shown and what is set for that.
+   *
+   * @generated from rpc meridian.replication.v1.ReplicationService.MayHold
+   */
+  mayHold: {
+    methodKind: "unary";
+    input: typeof MayHoldRequestSchema;
+    output: typeof MayHoldResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_meridian_replication_v1_replication, 0);

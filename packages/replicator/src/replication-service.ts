@@ -1,0 +1,28 @@
+import { type Digest, parseDigest } from "@meridian/oci";
+import { isRestricted, type PlacementSettings } from "@meridian/policy";
+import type { ServiceImpl } from "@meridian/rpc";
+import type { replicationV1 } from "@meridian/wire";
+import type { ReplicationProgress } from "./replication-progress.ts";
+import type { Residency } from "./residency.ts";
+
+/** What this site's replicator answers to its own processes and, but for MayHold, to other sites'. */
+export function createReplicationService(options: {
+  readonly progress: ReplicationProgress;
+  readonly residency: Residency;
+  readonly settings: PlacementSettings;
+  /** Told of an image that somebody pulls, or waits for. */
+  readonly prefer: (repository: string, manifest: Digest) => void;
+}): ServiceImpl<typeof replicationV1.ReplicationService> {
+  const { progress, residency, settings, prefer } = options;
+  return {
+    async prefer({ repository, digest }) {
+      prefer(repository, parseDigest(digest));
+      return {};
+    },
+    progress: async ({ repository }) => progress.report(repository),
+    mayHold: async ({ site, digest }) => ({
+      allowed: residency.mayHold(site, parseDigest(digest)),
+      restricted: isRestricted(settings, site),
+    }),
+  };
+}
