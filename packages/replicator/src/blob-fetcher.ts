@@ -92,15 +92,6 @@ export class BlobFetcher implements AsyncDisposable {
     queueMicrotask(() => this.#look());
   }
 
-  /** The site that a blob would come from now; undefined while no other holds it. */
-  sourceOf({ digest }: Pick<WantedBlob, "digest">): string | undefined {
-    const running = this.#running.get(digest);
-    if (running !== undefined) return running.from;
-    const { catalog, monitor, peers } = this.#options;
-    const { ordered } = orderHolders({ holders: catalog.holders(digest), monitor, topology: peers.topology });
-    return ordered.map((holder) => parseNodeName(holder)?.site).find((site) => site !== peers.topology.site);
-  }
-
   /** Ends the fetch of a blob that nobody needs any more. */
   drop(digest: Digest): void {
     const running = this.#running.get(digest);
@@ -218,6 +209,7 @@ export class BlobFetcher implements AsyncDisposable {
       this.#wakeAfter(WINDOW_LOOK_MS);
       return;
     }
+    blob.source = nearest;
     const node = this.#owner(blob.digest);
     if (this.#isBusy(nearest)) this.#park(nearest, blob);
     else if (node === undefined) this.#rest(blob);

@@ -2,6 +2,7 @@ import type { Catalog, CatalogEvent } from "@meridian/catalog";
 import type { Digest } from "@meridian/oci";
 import type { SitePlacement } from "@meridian/policy";
 import type { Logger, Timers } from "@meridian/runtime";
+import type { CompleteImage, PendingImages } from "./pending-images.ts";
 import type { ReferenceReader } from "./reference-reader.ts";
 import { allRepositories, blobsOfManifest, linkedDigests, taggedDigests, type VisibleBlob } from "./visible-blobs.ts";
 import { BlobRank, Urgency, type WantedBlob } from "./wanted-blob.ts";
@@ -16,6 +17,9 @@ export interface BlobTrackerOptions {
   readonly catalog: Catalog;
   readonly wanted: WantedBlobs;
   readonly references: ReferenceReader;
+  readonly images: PendingImages;
+  /** Called for each image that has become whole here. */
+  readonly complete: (image: CompleteImage) => void;
   /** What this site keeps of a repository. */
   readonly placement: (repository: string) => SitePlacement;
   /** Called when there may be something new to fetch. */
@@ -65,7 +69,7 @@ export class BlobTracker implements AsyncDisposable {
 
   /** Wants what belongs to a manifest whose references became known. */
   considerManifest(repository: string, digest: Digest): void {
-    for (const blob of blobsOfManifest(this.#options.catalog, repository, digest)) this.#consider(repository, blob);
+    this.#considerAll(repository, digest);
     this.#options.changed();
   }
 
@@ -77,9 +81,10 @@ export class BlobTracker implements AsyncDisposable {
 
   /** A node of this site holds it. */
   arrived(digest: Digest): void {
-    const { wanted, references } = this.#options;
+    const { wanted, references, images, complete } = this.#options;
     const blob = wanted.get(digest);
     wanted.drop(digest);
+    for (const image of images.arrived(digest)) complete(image);
     if (blob?.rank !== BlobRank.manifest) return;
     for (const repository of blob.repositories) references.arrived(repository, digest);
   }
@@ -131,11 +136,12 @@ export class BlobTracker implements AsyncDisposable {
 
   /** What nothing needs any more is not fetched, and not fetched to its end. A blob that is linked alone comes with the next scan. */
   #afterDeletions(repositories: ReadonlySet<string>): void {
-    const { wanted, dropped } = this.#options;
+    const { wanted, images, dropped } = this.#options;
     for (const blob of [...wanted.all()]) {
       if (!some(blob.repositories, (name) => repositories.has(name))) continue;
       if (some(blob.repositories, (name) => this.#isNeeded(name, blob))) continue;
       wanted.drop(blob.digest);
+      images.dropped(blob.digest);
       dropped(blob.digest);
     }
   }
@@ -167,7 +173,7 @@ export class BlobTracker implements AsyncDisposable {
         if (own && event.present) this.arrived(event.digest);
         else if (catalog.holders(event.digest).some((node) => node.startsWith(`${site}/`))) return;
         else if (own) this.#rescanSoon ??= this.#options.timers.after(RESCAN_AFTER_LOSS_MS, () => this.#rescanNow());
-        else if (event.present) wanted.holderAppeared(event.digest);
+        else if (event.present) wanted.holderAppeared(event.digest, siteOf(event.node) ?? "");
       }
     }
   }
@@ -209,18 +215,25 @@ export class BlobTracker implements AsyncDisposable {
   }
 
   #considerAll(repository: string, manifest: Digest, wish?: Wish): void {
+    const missing: Digest[] = [];
     for (const blob of blobsOfManifest(this.#options.catalog, repository, manifest))
-      this.#consider(repository, blob, wish);
+      if (this.#consider(repository, blob, wish)) missing.push(blob.digest);
+    this.#options.images.lacks(repository, manifest, missing);
   }
 
-  #consider(repository: string, blob: VisibleBlob, wish?: Wish): void {
+  /** True when the blob is wanted now. */
+  #consider(repository: string, blob: VisibleBlob, wish?: Wish): boolean {
     const { catalog, wanted, references, site, placement } = this.#options;
     const kept = placement(repository);
-    if (kept === "never") return;
-    const here = catalog.holders(blob.digest).some((node) => node.startsWith(`${site}/`));
-    if (!here && (kept === "eager" || wish?.urgency === Urgency.pulled)) wanted.want(repository, blob, wish);
-    else if (!here) return;
-    else if (blob.rank === BlobRank.manifest) references.arrived(repository, blob.digest);
+    if (kept === "never") return false;
+    const holders = catalog.holders(blob.digest);
+    if (holders.some((node) => node.startsWith(`${site}/`))) {
+      if (blob.rank === BlobRank.manifest) references.arrived(repository, blob.digest);
+      return false;
+    }
+    if (kept === "lazy" && wish?.urgency !== Urgency.pulled) return false;
+    wanted.want(repository, blob, { ...wish, source: siteOf(holders[0]) });
+    return true;
   }
 
   async #yield(): Promise<void> {
@@ -239,4 +252,8 @@ function isDeletion(event: Exclude<CatalogEvent, { kind: "holder" }>): boolean {
 function some<T>(items: Iterable<T>, test: (item: T) => boolean): boolean {
   for (const item of items) if (test(item)) return true;
   return false;
+}
+
+function siteOf(node: string | undefined): string | undefined {
+  return node?.slice(0, node.indexOf("/"));
 }

@@ -15,8 +15,6 @@ export interface ReplicationProgressOptions {
   readonly peers: Peers;
   readonly wanted: { all(): Iterable<WantedBlob> };
   readonly fetches: () => readonly RunningFetch[];
-  /** The site that a blob would come from; undefined while nobody holds it. */
-  readonly sourceOf: (blob: WantedBlob) => string | undefined;
   readonly copies: () => readonly CopierStatus[];
   readonly scanned: () => boolean;
   readonly clock: Clock;
@@ -64,9 +62,9 @@ export class ReplicationProgress implements Disposable {
 
   /** Every link; of the blobs only those that a repository shows, when one is named. */
   links(repository = ""): LinkState[] {
-    const { config, clock, sourceOf } = this.#options;
+    const { config, clock } = this.#options;
     const now = clock.monotonic();
-    const waiting = Map.groupBy(this.#wanted(repository), (blob) => sourceOf(blob) ?? "");
+    const waiting = Map.groupBy(this.#wanted(repository), ({ source }) => source ?? "");
     const fetching = new Set(this.#options.fetches().map(({ digest }) => digest));
     return this.#others().map((from) => {
       const blobs = waiting.get(from) ?? [];

@@ -105,6 +105,27 @@ describe("what the replicator fetches when", () => {
     hold.resolve();
   });
 
+  test("an image that becomes whole is told, once, with the blobs of what refers to it", async () => {
+    const { cluster, eu, us } = await twoSites();
+    await using _cluster = cluster;
+    const told: string[] = [];
+    const stop = new AbortController();
+    const listening = (async () => {
+      for await (const payload of us.logs.bulletin.subscribe("event.image.complete", { signal: stop.signal }))
+        told.push(Buffer.from(payload).toString());
+    })();
+    const image = imageAt(eu, "told", [100, 200]);
+    await push(eu, "app", image);
+    await until(() => told.length > 0, "it is told");
+    assert.ok(hasAll(us, image), "it was told too early");
+    const [{ site, repository, digest }] = told.map((text) => JSON.parse(text)) as [Record<string, string>];
+    assert.deepEqual([site, repository, digest], ["us", "app", image.manifest.digest]);
+    await until(() => us.replicator.status().wanted.fetching === 0, "nothing more comes");
+    assert.equal(told.length, 1);
+    stop.abort();
+    await listening;
+  });
+
   test("progress tells bytes, rate and age for each link, of one repository or of all", async () => {
     const { cluster, eu, us } = await twoSites();
     await using _cluster = cluster;

@@ -12,6 +12,7 @@ import { BlobTracker } from "./blob-tracker.ts";
 import type { ReplicatorConfig } from "./config.ts";
 import { type Copies, startCopies } from "./copies.ts";
 import { CopyRepair } from "./copy-repair.ts";
+import { type CompleteImage, PendingImages } from "./pending-images.ts";
 import { PresencePublisher } from "./presence-publisher.ts";
 import { RecordLinks, type StreamFinder } from "./record-links.ts";
 import { ReferenceReader } from "./reference-reader.ts";
@@ -108,6 +109,7 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
       blobs: () => withoutBytes(wanted.counts()),
       lag: () => lagOf(links.copies),
       copies: () => copies.progress,
+      links: (): readonly LinkState[] => progress.links(),
     }),
   );
   const published = ({ digest }: { digest: Digest }): void => tracker.arrived(digest);
@@ -117,8 +119,7 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
   const progress = starting.use(
     new ReplicationProgress({
       ...{ config, peers, wanted, clock, timers, log },
-      fetches: () => fetcher.running,
-      sourceOf: (blob) => fetcher.sourceOf(blob),
+      fetches: (): readonly RunningFetch[] => fetcher.running,
       copies: () => links.copies,
       scanned: () => tracker.scanned,
     }),
@@ -145,9 +146,28 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
   const references = starting.use(new ReferenceReader({ catalog, readBlob, learned, timers, log }));
   const changed = (): void => fetcher.wake();
   const dropped = (digest: Digest): void => fetcher.drop(digest);
+  const images = new PendingImages(clock);
+  const complete = (image: CompleteImage): void => {
+    telemetry.imageComplete();
+    log.info("image complete", { event: "image.complete", site, ...image });
+    deps.logs.bulletin.publish("event.image.complete", Buffer.from(JSON.stringify({ site, ...image })));
+  };
   const { rescanEveryMs } = config;
   const tracker = starting.use(
-    new BlobTracker({ site, catalog, wanted, references, placement, changed, dropped, timers, log, rescanEveryMs }),
+    new BlobTracker({
+      site,
+      catalog,
+      wanted,
+      references,
+      images,
+      complete,
+      placement,
+      changed,
+      dropped,
+      timers,
+      log,
+      rescanEveryMs,
+    }),
   );
   const { rpc } = deps;
   const prefer = (repository: string, manifest: Digest): void => tracker.prefer(repository, manifest);

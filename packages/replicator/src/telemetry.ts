@@ -1,5 +1,6 @@
-import { metrics } from "@opentelemetry/api";
+import { type Meter, metrics, type ObservableGauge } from "@opentelemetry/api";
 import type { CopyProgress } from "./copy-settler.ts";
+import type { LinkState } from "./replication-progress.ts";
 
 /** What a replicator counts. Labels are sites: never a digest or a repository. */
 export interface ReplicatorTelemetry extends Disposable {
@@ -8,6 +9,8 @@ export interface ReplicatorTelemetry extends Disposable {
   failed(from: string): void;
   /** Every holder had wrong bytes of a blob. */
   poisoned(): void;
+  /** An image has become whole at this site. */
+  imageComplete(): void;
 }
 
 /** What the gauges show; read whenever metrics are collected. */
@@ -18,6 +21,8 @@ export interface ReplicatorGauges {
   lag(): Readonly<Record<string, number>>;
   /** Copies inside this site. */
   copies(): CopyProgress;
+  /** Every link into this site. */
+  links(): readonly LinkState[];
 }
 
 /** Registers the replicator's metrics until disposed. */
@@ -43,6 +48,10 @@ export function createReplicatorTelemetry(gauges: ReplicatorGauges): ReplicatorT
   const removed = meter.createObservableCounter("meridian.replicator.copies_removed", {
     description: "Copies removed that other nodes have",
   });
+  const images = meter.createCounter("meridian.replicator.images_complete", {
+    description: "Images of which the last missing blob came to this site",
+  });
+  const links = linkGauges(meter);
   const observe: Parameters<typeof meter.addBatchObservableCallback>[0] = (result) => {
     for (const [state, count] of Object.entries(gauges.blobs())) result.observe(blobs, count, { state });
     const copies = gauges.copies();
@@ -51,8 +60,10 @@ export function createReplicatorTelemetry(gauges: ReplicatorGauges): ReplicatorT
     result.observe(copiedBytes, copies.copiedBytes);
     result.observe(removed, copies.removed);
     for (const [origin, entries] of Object.entries(gauges.lag())) result.observe(lag, entries, { origin });
+    for (const state of gauges.links())
+      for (const { gauge, of } of links) result.observe(gauge, of(state), { from: state.from });
   };
-  const observed = [blobs, lag, unsettled, copied, copiedBytes, removed];
+  const observed = [blobs, lag, unsettled, copied, copiedBytes, removed, ...links.map(({ gauge }) => gauge)];
   meter.addBatchObservableCallback(observe, observed);
   return {
     fetched(from, count) {
@@ -60,7 +71,27 @@ export function createReplicatorTelemetry(gauges: ReplicatorGauges): ReplicatorT
       bytes.add(count, { from });
     },
     poisoned: () => poisoned.add(1),
+    imageComplete: () => images.add(1),
     failed: (from) => fetches.add(1, { from, outcome: "failed" }),
     [Symbol.dispose]: () => meter.removeBatchObservableCallback(observe, observed),
   };
+}
+
+interface LinkGauge {
+  readonly gauge: ObservableGauge;
+  readonly of: (state: LinkState) => number;
+}
+
+function linkGauges(meter: Meter): LinkGauge[] {
+  const made = (name: string, description: string, of: LinkGauge["of"], unit?: string): LinkGauge => ({
+    gauge: meter.createObservableGauge(`meridian.replicator.link_${name}`, { description, ...(unit && { unit }) }),
+    of,
+  });
+  return [
+    made("blobs", "Blobs that wait for a link", ({ blobs }) => blobs),
+    made("bytes", "Bytes that wait for a link", ({ bytes }) => bytes),
+    made("rate", "Bytes a second that came over a link", ({ bytesPerSecond }) => bytesPerSecond),
+    made("oldest", "How long the blob that waits longest has been wanted", ({ oldestMs }) => oldestMs / 1_000, "s"),
+    made("lag", "How long records have been known and not copied", ({ recordLagMs }) => recordLagMs / 1_000, "s"),
+  ];
 }

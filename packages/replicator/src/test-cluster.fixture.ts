@@ -183,6 +183,10 @@ export class TestSite implements AsyncDisposable {
     for (const listener of this.#listeners) listener(this.#health(site));
   }
 
+  get logs(): EventLogs {
+    return this.#logs;
+  }
+
   rpc(): RpcServer {
     return this.#rpc;
   }

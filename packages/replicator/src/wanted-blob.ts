@@ -17,6 +17,8 @@ export interface WantedBlob {
   urgency: Urgency;
   /** When it was first wanted, on the monotonic clock. */
   readonly since: number;
+  /** The site that it most likely comes from; absent while nobody is known to hold it. */
+  source?: string;
   /** The sampled trace of the push that made it visible, when that is known. */
   traceparent?: string;
   /** Where it is visible. */

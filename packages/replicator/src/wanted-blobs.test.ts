@@ -77,9 +77,9 @@ describe("wanted blobs", () => {
     wanted.homeless(wanted.take()!);
     wanted.wakeAll();
     assert.equal(wanted.take(), undefined, "a site that comes back does not make a holder");
-    wanted.holderAppeared(digestOf("x"));
+    wanted.holderAppeared(digestOf("x"), "us");
     wanted.failed(wanted.take()!);
-    wanted.holderAppeared(digestOf("x"));
+    wanted.holderAppeared(digestOf("x"), "us");
     wanted.failed(wanted.take()!);
     wanted.wakeAll();
     assert.equal(wanted.take()?.failures, 2);

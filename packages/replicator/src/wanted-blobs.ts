@@ -23,6 +23,8 @@ export interface Wish {
   readonly urgency?: Urgency;
   /** The sampled trace of the push that made it visible. */
   readonly traceparent?: string | undefined;
+  /** A site that holds it. */
+  readonly source?: string | undefined;
 }
 
 /** What this site still has to fetch: each digest once, however many repositories name it. Pure: it fetches nothing. */
@@ -55,7 +57,7 @@ export class WantedBlobs {
   want(
     repository: string,
     { digest, size, rank }: { digest: Digest; size: number; rank: BlobRank },
-    { urgency = Urgency.backlog, traceparent }: Wish = {},
+    { urgency = Urgency.backlog, traceparent, source }: Wish = {},
   ): WantedBlob {
     const known = this.#blobs.get(digest);
     if (known === undefined) {
@@ -66,6 +68,7 @@ export class WantedBlobs {
         urgency,
         since: this.#clock.monotonic(),
         traceparent,
+        ...(source !== undefined && { source }),
         repositories: new Set([repository]),
         state: "ready",
         failures: 0,
@@ -77,6 +80,7 @@ export class WantedBlobs {
     }
     known.repositories.add(repository);
     known.traceparent ??= traceparent;
+    if (source !== undefined) known.source ??= source;
     this.#improve(known, { size, rank, urgency });
     return known;
   }
@@ -141,8 +145,9 @@ export class WantedBlobs {
   }
 
   /** Somebody else holds it now: worth trying at once. */
-  holderAppeared(digest: Digest): void {
+  holderAppeared(digest: Digest, site: string): void {
     const blob = this.#blobs.get(digest);
+    if (blob !== undefined) blob.source ??= site;
     const waits = blob?.state === "homeless" || blob?.state === "resting" || blob?.state === "poisoned";
     if (blob !== undefined && waits) this.#ready(blob);
   }
