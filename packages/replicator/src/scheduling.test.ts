@@ -91,10 +91,8 @@ describe("what the replicator fetches when", () => {
     cluster.cut("eu", "ap");
     const hold = Promise.withResolvers<void>();
     us.gate = hold.promise;
-    for (let i = 0; i < 60; i++) {
-      const image = imageAt(eu, `eu ${i}`, [10]);
-      await eu.catalog.commit([...heldAt(image, eu.node), ...namesOf(image, `eu/${i}`)]);
-    }
+    const backlog = Array.from({ length: 60 }, (_, i) => imageAt(eu, `eu ${i}`, [10]));
+    await eu.catalog.commit(backlog.flatMap((image, i) => [...heldAt(image, eu.node), ...namesOf(image, `eu/${i}`)]));
     await until(() => us.replicator.status().wanted.ready > 170, "us has a backlog of eu's");
     const image = imageAt(ap, "ap", [9_000]);
     await push(ap, "ap", image);
