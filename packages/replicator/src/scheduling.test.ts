@@ -91,9 +91,13 @@ describe("what the replicator fetches when", () => {
     cluster.cut("eu", "ap");
     const hold = Promise.withResolvers<void>();
     us.gate = hold.promise;
-    const backlog = Array.from({ length: 60 }, (_, i) => imageAt(eu, `eu ${i}`, [10]));
-    await eu.catalog.commit(backlog.flatMap((image, i) => [...heldAt(image, eu.node), ...namesOf(image, `eu/${i}`)]));
-    await until(() => us.replicator.status().wanted.ready > 170, "us has a backlog of eu's");
+    for (let batch = 0; batch < 6; batch++) {
+      const images = Array.from({ length: 5 }, (_, i) => imageAt(eu, `eu ${batch} ${i}`, [10]));
+      await eu.catalog.commit(
+        images.flatMap((image, i) => [...heldAt(image, eu.node), ...namesOf(image, `eu/${batch}/${i}`)]),
+      );
+    }
+    await until(() => us.replicator.status().wanted.ready > 85, "us has a backlog of eu's");
     const image = imageAt(ap, "ap", [9_000]);
     await push(ap, "ap", image);
     await until(

@@ -93,7 +93,8 @@ export class WantedBlobs {
     known.rank = rankNow;
     known.urgency = urgencyNow;
     known.size = sizeNow;
-    if (known.state === "ready") this.#queue.push(known);
+    // Whoever pulls it does not wait for what nobody waited for.
+    if (known.state === "ready" || (known.state === "resting" && urgencyNow === Urgency.pulled)) this.#ready(known);
   }
 
   /** It is here, or nobody needs it any more. */
