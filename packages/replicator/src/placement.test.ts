@@ -5,7 +5,7 @@ import { type Change, manifestValueOf, toWireDigest } from "@meridian/catalog";
 import { parseManifest } from "@meridian/oci";
 import { policyV1, recordV1 } from "@meridian/wire";
 import { TestCluster, type TestSite, until } from "./test-cluster.fixture.ts";
-import { blobsOf, hasAll, heldAt, imageAt, MANIFEST, namesOf, push } from "./test-image.fixture.ts";
+import { blobsOf, commit, hasAll, heldAt, imageAt, MANIFEST, namesOf, push } from "./test-image.fixture.ts";
 
 type Placement = { readonly lazy?: string[]; readonly never?: string[] };
 
@@ -39,7 +39,7 @@ describe("placement", () => {
     place(cluster, "app", { never: ["us"] });
     const [image, signature] = [imageAt(eu, "image", [100, 2_000]), imageAt(eu, "signature", [10])];
     await push(eu, "app", image);
-    await eu.catalog.commit([...heldAt(signature, eu.node), ...referrerTo(image, signature)]);
+    await commit(eu, [...heldAt(signature, eu.node), ...referrerTo(image, signature)]);
     const elsewhere = imageAt(eu, "elsewhere", [50]);
     await push(eu, "other", elsewhere);
     await until(() => hasAll(ap, image) && hasAll(ap, signature), "ap has it, with the signature");
@@ -63,7 +63,7 @@ describe("placement", () => {
     place(cluster, "app", { never: ["us"] });
     const image = imageAt(eu, "shared", [100]);
     await push(eu, "app", image);
-    await eu.catalog.commit(namesOf(image, "public"));
+    await commit(eu, namesOf(image, "public"));
     await until(() => hasAll(us, image), "us has it by the other name");
   });
 
@@ -83,7 +83,7 @@ describe("placement", () => {
     place(cluster, "app", { lazy: ["us"] });
     const [image, signature] = [imageAt(eu, "lazy", [100, 2_000]), imageAt(eu, "sig", [10])];
     await push(eu, "app", image);
-    await eu.catalog.commit([...heldAt(signature, eu.node), ...referrerTo(image, signature)]);
+    await commit(eu, [...heldAt(signature, eu.node), ...referrerTo(image, signature)]);
     await until(() => hasAll(ap, image) && hasAll(ap, signature), "ap has it");
     await until(() => us.catalog.referrers("app", image.manifest.digest).length === 1, "us knows of it");
     assert.ok(holdsNone(us, image) && holdsNone(us, signature), "nobody pulled it");

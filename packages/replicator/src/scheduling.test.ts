@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { TestCluster, type TestSite, until } from "./test-cluster.fixture.ts";
-import { blobsOf, hasAll, heldAt, imageAt, namesOf, push } from "./test-image.fixture.ts";
+import { blobsOf, commit, hasAll, heldAt, imageAt, namesOf, push } from "./test-image.fixture.ts";
 
 /** A window, UTC, that is closed now and for the next hours. */
 function closedWindow(): string {
@@ -42,7 +42,7 @@ describe("what the replicator fetches when", () => {
     await push(eu, "app", image);
     await until(() => us.fetches.length >= 2, "us fetches");
     const digests = blobsOf(image).map(({ digest }) => digest);
-    await eu.catalog.commit([
+    await commit(eu, [
       { kind: "delete-tag", repository: "app", tag: "latest", who: "test" },
       { kind: "delete-manifest", repository: "app", digest: image.manifest.digest, who: "test" },
     ]);
@@ -80,7 +80,7 @@ describe("what the replicator fetches when", () => {
     assert.equal(us.fetches.length, length, "it is not asked for again and again");
     us.wrong.clear();
     ap.blobs.set(layer.digest, eu.blobs.get(layer.digest)!);
-    await ap.catalog.commit(heldAt({ ...image, layers: [layer] }, ap.node));
+    await commit(ap, heldAt({ ...image, layers: [layer] }, ap.node));
     await until(() => us.blobs.has(layer.digest), "it came from ap");
     await until(() => us.replicator.status().wanted.poisoned === 0, "nothing is parked any more");
   });
@@ -93,7 +93,8 @@ describe("what the replicator fetches when", () => {
     us.gate = hold.promise;
     for (let batch = 0; batch < 6; batch++) {
       const images = Array.from({ length: 5 }, (_, i) => imageAt(eu, `eu ${batch} ${i}`, [10]));
-      await eu.catalog.commit(
+      await commit(
+        eu,
         images.flatMap((image, i) => [...heldAt(image, eu.node), ...namesOf(image, `eu/${batch}/${i}`)]),
       );
     }

@@ -1,5 +1,5 @@
 import { type Change, manifestValueOf } from "@meridian/catalog";
-import { type Digest, parseManifest } from "@meridian/oci";
+import { type Digest, isContentError, parseManifest } from "@meridian/oci";
 import type { TestSite } from "./test-cluster.fixture.ts";
 
 export const MANIFEST = "application/vnd.oci.image.manifest.v1+json";
@@ -48,8 +48,20 @@ export function namesOf(image: Image, repository: string): Change[] {
 export const heldAt = (image: Image, node: string): Change[] =>
   blobsOf(image).map((blob): Change => ({ kind: "blob-at-node", ...blob, node, state: "present" }));
 
+/** Writes the changes; again while the disk of a busy machine is slower than the catalog waits: a retry is safe. */
+export async function commit(site: TestSite, changes: readonly Change[]): Promise<void> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      await site.catalog.commit(changes);
+      return;
+    } catch (error) {
+      if (attempt === 10 || !isContentError(error, "unavailable")) throw error;
+    }
+  }
+}
+
 export async function push(site: TestSite, repository: string, image: Image): Promise<void> {
-  await site.catalog.commit([...heldAt(image, site.node), ...namesOf(image, repository)]);
+  await commit(site, [...heldAt(image, site.node), ...namesOf(image, repository)]);
 }
 
 export const hasAll = (site: TestSite, image: Image): boolean =>
