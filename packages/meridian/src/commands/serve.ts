@@ -4,12 +4,7 @@ import { loadSite } from "../process/load-site.ts";
 import { openProcess } from "../process/open-process.ts";
 import type { CommonOptions } from "../program/command.ts";
 
-/** Threads for the disk. Node's four are too few: an fsync keeps one for milliseconds, and everything else of a push waits behind it. */
-const DISK_THREADS = "16";
-
 export async function runServe(options: CommonOptions & { config: string; roles?: string }): Promise<void> {
-  // Read when the first work is given to the pool, which nothing before this does.
-  process.env.UV_THREADPOOL_SIZE ??= DISK_THREADS;
   const loaded = await loadSite(options.config);
   const { config } = loaded;
   const { site, process: name } = config.topology;
