@@ -51,6 +51,25 @@ describe("a blob node's standing in its site", () => {
     await assert.rejects(node.holds({ digests: ["../x"] }));
   });
 
+  it("denies blobs that it was told to drain and removes them, but for those that were stored anew or are to be kept", async () => {
+    await using cluster = await createTestCluster(pki);
+    await using rpc = createRpcServer({ log });
+    await using eu = await cluster.start("eu", { deps: { rpc } });
+    const [node, control] = [rpc.local(nodeV1.NodeService)!, rpc.local(blobV1.BlobNodeService)!];
+    const contents = ["goes", "comes again", "is kept"].map((text) => Buffer.from(text));
+    const digests: string[] = [];
+    for (const content of contents) digests.push(await put(eu, content));
+    await node.drainBlobs({ digests });
+    assert.deepEqual((await node.holds({ digests })).held, [false, false, false]);
+    assert.equal((await control.stat({ digest: digests[1]! })).present, false);
+    await control.put({ digest: digests[1]!, content: contents[1]! });
+    await node.keepBlobs({ digests: [digests[2]!] });
+    const { REMOVED, KEPT } = nodeV1.Removal;
+    assert.deepEqual((await node.removeDrained({ digests })).removals, [REMOVED, KEPT, KEPT]);
+    assert.deepEqual((await node.holds({ digests })).held, [false, true, true]);
+    assert.equal((await node.list({ limit: 10 })).blobs.length, 2);
+  });
+
   it("takes no new bytes while it is drained, also after a restart; what it has is served and what had begun is finished", async () => {
     await using cluster = await createTestCluster(pki);
     const stateFile = join(dir, "node.json");

@@ -13,7 +13,7 @@ import {
   type Timers,
   type TlsSource,
 } from "@meridian/runtime";
-import type { BlobStore, CachedBlobStore } from "@meridian/storage";
+import { type BlobStore, type CachedBlobStore, withDraining } from "@meridian/storage";
 import { createNodeDirectory, type NodeBytes, type NodeDirectory, startByteServer } from "@meridian/transfer";
 import { blobV1, nodeV1 } from "@meridian/wire";
 import { createBlobNodeService, METHODS_FOR_ALL } from "./blob-node-service.ts";
@@ -76,8 +76,9 @@ export interface BlobNode extends AsyncDisposable {
 
 /** Starts the node's byte listener and registers its control service. Rejects when the address is taken. */
 export async function startBlobNode(config: BlobNodeConfig, deps: BlobNodeDeps): Promise<BlobNode> {
-  const { store, topology, tls, identify, monitor, clock = createSystemClock(), timers = systemTimers } = deps;
+  const { topology, tls, identify, monitor, clock = createSystemClock(), timers = systemTimers } = deps;
   const self = nodeName(topology);
+  const store = withDraining(deps.store);
   const log = deps.log.child({ component: "blob-node" });
   const events = createBlobNodeEvents(log);
   const lost = new LostBlobs({ store, events });
@@ -124,7 +125,7 @@ export async function startBlobNode(config: BlobNodeConfig, deps: BlobNodeDeps):
   deps.rpc?.register(blobV1.BlobNodeService, control, {
     allow: (peer, method) => METHODS_FOR_ALL.has(method) || peer.site === topology.site,
   });
-  deps.rpc?.register(nodeV1.NodeService, createNodeService({ self, store, state, events }), {
+  deps.rpc?.register(nodeV1.NodeService, createNodeService({ self, store, state, lost, events }), {
     allow: (peer) => peer.site === topology.site,
   });
   const server = stack.use(

@@ -1,8 +1,8 @@
 import { ContentError, type Digest, parseDigest } from "@meridian/oci";
 import type { ServiceImpl } from "@meridian/rpc";
-import { type BlobStore, type ByteSink, createMemoryBlobStore, type Upload } from "@meridian/storage";
+import { type BlobStore, type ByteSink, createMemoryBlobStore, type Upload, withDraining } from "@meridian/storage";
 import type { NodeBytes, ServedBlob } from "@meridian/transfer";
-import { blobV1, type nodeV1 } from "@meridian/wire";
+import { blobV1, nodeV1 } from "@meridian/wire";
 
 /** A blob node over the memory store, in this process: for the gateway's own tests. */
 export interface MemoryBlobNode {
@@ -34,7 +34,7 @@ export function createMemoryBlobNode(
   name: string,
   others: (node: string) => MemoryBlobNode | undefined,
 ): MemoryBlobNode {
-  const store = createMemoryBlobStore();
+  const store = withDraining(createMemoryBlobStore());
   let scrub: blobV1.ScrubState = blobV1.ScrubState.IDLE;
   const uploads = new Map<string, Upload>();
   const node: MemoryBlobNode = {
@@ -99,6 +99,21 @@ export function createMemoryBlobNode(
       async state() {
         alive();
         return { node: name, draining: node.draining };
+      },
+      async drainBlobs({ digests }) {
+        alive();
+        for (const digest of digests) store.drain(parseDigest(digest));
+        return {};
+      },
+      async removeDrained({ digests }) {
+        alive();
+        const removed = await Promise.all(digests.map((digest) => store.removeDrained(parseDigest(digest))));
+        const { REMOVED, KEPT } = nodeV1.Removal;
+        return { removals: removed.map((removal) => (removal === "removed" ? REMOVED : KEPT)) };
+      },
+      async keepBlobs({ digests }) {
+        for (const digest of digests) store.keep(parseDigest(digest));
+        return {};
       },
       async setDraining({ draining }) {
         alive();

@@ -98,9 +98,18 @@ export interface BlobDeleter {
   delete(digest: Digest): Promise<boolean>;
 }
 
+/** Where {@link BlobLister.list} begins. */
+export interface ListOptions {
+  /** Exclusive. Absent: with the first. */
+  readonly after?: Digest | undefined;
+}
+
 export interface BlobLister {
-  /** Every stored blob, in digest order; blobs that come or go meanwhile may or may not be listed. */
-  list(): AsyncIterable<BlobInfo>;
+  /**
+   * Every stored blob, in digest order, those up to `after` left out; blobs that come or go meanwhile may or may not be
+   * listed.
+   */
+  list(options?: ListOptions): AsyncIterable<BlobInfo>;
   /** What the store holds and what is left, in bytes; `freeBytes` is Infinity where nothing is known. */
   usage(): Promise<{ readonly blobs: number; readonly bytes: number; readonly freeBytes: number }>;
 }

@@ -3,6 +3,7 @@ import { describe, test } from "node:test";
 import { type Digest, digestOf } from "@meridian/oci";
 import type { BlobStore } from "./blob-store.ts";
 import { collect, pattern, put, rejects } from "./contract-content.ts";
+import { drainingContract } from "./draining-contract.ts";
 import { uploadContract } from "./upload-contract.ts";
 import { restartContract, writerContract } from "./writer-contract.ts";
 
@@ -37,6 +38,7 @@ export function blobStoreContract(
     describe("blobs", () => readingContract(on, capabilities));
     describe("uploads", () => uploadContract(on));
     describe("writers", () => writerContract(on));
+    describe("removal in two steps", () => drainingContract(on));
     if (capabilities.survivesReopen) describe("restarts", () => restartContract(on));
   });
 }
@@ -51,6 +53,17 @@ function readingContract(on: On, capabilities: BlobStoreCapabilities): void {
     assert.equal(await store.open(digest), undefined);
     assert.equal(await store.delete(digest), false);
     assert.deepEqual(await Array.fromAsync(store.list()), []);
+  });
+
+  on("lists from any place on", async (store) => {
+    const contents = Array.from({ length: 40 }, (_, index) => pattern(10 + index, index));
+    const digests = contents.map((content, index) => digestOf(content, index % 2 === 0 ? "sha256" : "sha512"));
+    for (const [index, content] of contents.entries()) await store.put(digests[index]!, content);
+    digests.sort();
+    for (const at of [0, 7, 19, 20, 38, 39]) {
+      const listed = await Array.fromAsync(store.list({ after: digests[at] }), ({ digest }) => digest);
+      assert.deepEqual(listed, digests.slice(at + 1));
+    }
   });
 
   for (const algorithm of ["sha256", "sha512"] as const) {

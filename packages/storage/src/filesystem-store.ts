@@ -4,7 +4,7 @@ import { ContentError, type Digest, type DigestAlgorithm } from "@meridian/oci";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 import { unlessAborted } from "./abort.ts";
 import { BlobCount } from "./blob-count.ts";
-import type { BlobInfo, BlobStore, OpenBlob, Upload } from "./blob-store.ts";
+import type { BlobInfo, BlobStore, ListOptions, OpenBlob, Upload } from "./blob-store.ts";
 import { BufferPool, LARGE_BUFFERS, LARGE_WRITE_BUFFERS, SPARES_BELOW } from "./buffer-pool.ts";
 import { DigestTurns } from "./digest-turns.ts";
 import { DirectorySync } from "./directory-sync.ts";
@@ -150,8 +150,8 @@ class FilesystemStore implements BlobStore {
     });
   }
 
-  async *list(): AsyncGenerator<BlobInfo> {
-    for await (const digests of this.#pages()) {
+  async *list({ after }: ListOptions = {}): AsyncGenerator<BlobInfo> {
+    for await (const digests of this.#pages(after)) {
       for (let at = 0; at < digests.length; at += STATS_AT_ONCE) {
         const infos = await Promise.all(digests.slice(at, at + STATS_AT_ONCE).map((digest) => this.stat(digest)));
         for (const info of infos) if (info !== undefined) yield info;
@@ -232,13 +232,16 @@ class FilesystemStore implements BlobStore {
     for await (const digests of this.#pages()) yield* digests;
   }
 
-  /** Names that a blob may have, a folder at a time. */
-  async *#pages(): AsyncGenerator<Digest[]> {
+  /** Names that a blob may have, a folder at a time; `after` as in {@link ListOptions}. */
+  async *#pages(after?: Digest): AsyncGenerator<Digest[]> {
     for (const algorithm of ["sha256", "sha512"]) {
       const folder = join(this.#layout.blobs, algorithm);
       for (const prefix of await this.#namesIn(folder)) {
+        // Nothing in a folder sorts behind its prefix and the last digit.
+        if (after !== undefined && `${algorithm}:${prefix}g` < after) continue;
         const names = await this.#namesIn(join(folder, prefix));
-        yield names.map((name) => this.#layout.digestAt(algorithm, prefix, name)).filter((d) => d !== undefined);
+        const digests = names.map((name) => this.#layout.digestAt(algorithm, prefix, name));
+        yield digests.filter((digest) => digest !== undefined && (after === undefined || digest > after)) as Digest[];
       }
     }
   }

@@ -8,10 +8,12 @@ export type {
   BlobWriter,
   ByteSink,
   ByteSpan,
+  ListOptions,
   OpenBlob,
   Upload,
 } from "./blob-store.ts";
 export { BUFFER_BYTES, BufferPool } from "./buffer-pool.ts";
+export { type DrainingStore, type Removal, withDraining } from "./draining-store.ts";
 export { type FilesystemStoreOptions, openFilesystemStore } from "./filesystem-store.ts";
 export { createMemoryBlobStore } from "./memory-store.ts";
 export { type CachedBlobStore, type SmallBlobCacheOptions, withSmallBlobCache } from "./small-blob-cache.ts";

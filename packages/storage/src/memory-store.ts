@@ -27,8 +27,9 @@ export function createMemoryBlobStore(): BlobStore {
       return infoOf(digest, content);
     },
     delete: async (digest) => blobs.delete(digest),
-    async *list() {
+    async *list({ after } = {}) {
       for (const digest of [...blobs.keys()].sort()) {
+        if (after !== undefined && digest <= after) continue;
         const content = blobs.get(digest);
         if (content !== undefined) yield infoOf(digest, content);
       }

@@ -36,7 +36,7 @@ export function withSmallBlobCache(store: BlobStore, options: SmallBlobCacheOpti
     resume: (id, options) => store.resume(id, options),
     put: (digest, content) => cache.put(digest, content),
     ...(link === undefined ? {} : { link }),
-    list: () => store.list(),
+    list: (options) => store.list(options),
     usage: () => store.usage(),
     probe: (signal) => store.probe(signal),
     [Symbol.asyncDispose]: () => {

@@ -121,11 +121,11 @@ export class S3Bucket {
     }
   }
 
-  /** Every object whose key begins so, in the order of their keys. */
-  async *list(prefix: string, { doing }: Doing): AsyncGenerator<ListedObject> {
+  /** Every object whose key begins so, in the order of their keys; `after`: only those behind that key. */
+  async *list(prefix: string, { doing, after = "" }: Doing & { after?: string }): AsyncGenerator<ListedObject> {
     for (let token = ""; ; ) {
       const page = await this.#try(doing, this.#writeMs, undefined, () =>
-        this.#client.listObjectsV2Query(this.place.bucket, prefix, token, "", 1000, ""),
+        this.#client.listObjectsV2Query(this.place.bucket, prefix, token, "", 1000, token === "" ? after : ""),
       );
       for (const { name, size, lastModified } of page.objects) {
         if (name !== undefined) yield { key: name, size, modifiedAt: lastModified?.getTime() ?? 0 };

@@ -2,7 +2,7 @@ import { ContentError, type Digest, type DigestAlgorithm } from "@meridian/oci";
 import type { Clock, Logger, Random, Timers } from "@meridian/runtime";
 import { unlessAborted } from "../abort.ts";
 import { BlobCount } from "../blob-count.ts";
-import type { BlobInfo, BlobStore, OpenBlob, Upload } from "../blob-store.ts";
+import type { BlobInfo, BlobStore, ListOptions, OpenBlob, Upload } from "../blob-store.ts";
 import { DigestTurns } from "../digest-turns.ts";
 import { requireDigest } from "../require-digest.ts";
 import { UploadSessions } from "../upload-sessions.ts";
@@ -179,8 +179,9 @@ class S3Store implements BlobStore {
     });
   }
 
-  async *list(): AsyncGenerator<BlobInfo> {
-    for await (const { key, size } of this.#bucket.list(this.#layout.blobs, { doing: "list blobs" })) {
+  async *list({ after }: ListOptions = {}): AsyncGenerator<BlobInfo> {
+    const from = after === undefined ? {} : { after: this.#layout.blob(after) };
+    for await (const { key, size } of this.#bucket.list(this.#layout.blobs, { doing: "list blobs", ...from })) {
       const digest = this.#layout.digestAt(key);
       if (digest !== undefined && !this.#isHidden(digest)) yield { digest, size };
     }

@@ -4,15 +4,15 @@
 
 // What keeps the copies of a site's blobs on the nodes where they belong.
 
-import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
-import type { Message } from "@bufbuild/protobuf";
+import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file meridian/node/v1/node.proto.
  */
 export const file_meridian_node_v1_node: GenFile = /*@__PURE__*/
-  fileDesc("ChttZXJpZGlhbi9ub2RlL3YxL25vZGUucHJvdG8SEG1lcmlkaWFuLm5vZGUudjEiDgoMU3RhdGVSZXF1ZXN0IlkKDVN0YXRlUmVzcG9uc2USDAoEbm9kZRgBIAEoCRIQCghkcmFpbmluZxgCIAEoCBITCgtkcmFpbl9ibG9icxgDIAEoBBITCgtkcmFpbl9ieXRlcxgEIAEoBCImChJTZXREcmFpbmluZ1JlcXVlc3QSEAoIZHJhaW5pbmcYASABKAgiFQoTU2V0RHJhaW5pbmdSZXNwb25zZSIfCgxIb2xkc1JlcXVlc3QSDwoHZGlnZXN0cxgBIAMoCSIdCg1Ib2xkc1Jlc3BvbnNlEgwKBGhlbGQYASADKAgiKwoLTGlzdFJlcXVlc3QSDQoFYWZ0ZXIYASABKAkSDQoFbGltaXQYAiABKA0iOwoMTGlzdFJlc3BvbnNlEisKBWJsb2JzGAEgAygLMhwubWVyaWRpYW4ubm9kZS52MS5MaXN0ZWRCbG9iIioKCkxpc3RlZEJsb2ISDgoGZGlnZXN0GAEgASgJEgwKBHNpemUYAiABKAQiDwoNQ29waWVzUmVxdWVzdCJ6Cg5Db3BpZXNSZXNwb25zZRIPCgd3YWl0aW5nGAEgASgEEg4KBmNvcGllZBgCIAEoBBIUCgxjb3BpZWRfYnl0ZXMYAyABKAQSDwoHcmVtb3ZlZBgEIAEoBBIOCgZmYWlsZWQYBSABKAQSEAoIc2Nhbm5pbmcYBiABKAgyxAIKC05vZGVTZXJ2aWNlEkgKBVN0YXRlEh4ubWVyaWRpYW4ubm9kZS52MS5TdGF0ZVJlcXVlc3QaHy5tZXJpZGlhbi5ub2RlLnYxLlN0YXRlUmVzcG9uc2USWgoLU2V0RHJhaW5pbmcSJC5tZXJpZGlhbi5ub2RlLnYxLlNldERyYWluaW5nUmVxdWVzdBolLm1lcmlkaWFuLm5vZGUudjEuU2V0RHJhaW5pbmdSZXNwb25zZRJICgVIb2xkcxIeLm1lcmlkaWFuLm5vZGUudjEuSG9sZHNSZXF1ZXN0Gh8ubWVyaWRpYW4ubm9kZS52MS5Ib2xkc1Jlc3BvbnNlEkUKBExpc3QSHS5tZXJpZGlhbi5ub2RlLnYxLkxpc3RSZXF1ZXN0Gh4ubWVyaWRpYW4ubm9kZS52MS5MaXN0UmVzcG9uc2UyWgoLQ29weVNlcnZpY2USSwoGQ29waWVzEh8ubWVyaWRpYW4ubm9kZS52MS5Db3BpZXNSZXF1ZXN0GiAubWVyaWRpYW4ubm9kZS52MS5Db3BpZXNSZXNwb25zZWIGcHJvdG8z");
+  fileDesc("ChttZXJpZGlhbi9ub2RlL3YxL25vZGUucHJvdG8SEG1lcmlkaWFuLm5vZGUudjEiDgoMU3RhdGVSZXF1ZXN0IlkKDVN0YXRlUmVzcG9uc2USDAoEbm9kZRgBIAEoCRIQCghkcmFpbmluZxgCIAEoCBITCgtkcmFpbl9ibG9icxgDIAEoBBITCgtkcmFpbl9ieXRlcxgEIAEoBCImChJTZXREcmFpbmluZ1JlcXVlc3QSEAoIZHJhaW5pbmcYASABKAgiFQoTU2V0RHJhaW5pbmdSZXNwb25zZSIfCgxIb2xkc1JlcXVlc3QSDwoHZGlnZXN0cxgBIAMoCSIdCg1Ib2xkc1Jlc3BvbnNlEgwKBGhlbGQYASADKAgiKwoLTGlzdFJlcXVlc3QSDQoFYWZ0ZXIYASABKAkSDQoFbGltaXQYAiABKA0iOwoMTGlzdFJlc3BvbnNlEisKBWJsb2JzGAEgAygLMhwubWVyaWRpYW4ubm9kZS52MS5MaXN0ZWRCbG9iIioKCkxpc3RlZEJsb2ISDgoGZGlnZXN0GAEgASgJEgwKBHNpemUYAiABKAQiJAoRRHJhaW5CbG9ic1JlcXVlc3QSDwoHZGlnZXN0cxgBIAMoCSIUChJEcmFpbkJsb2JzUmVzcG9uc2UiJwoUUmVtb3ZlRHJhaW5lZFJlcXVlc3QSDwoHZGlnZXN0cxgBIAMoCSJEChVSZW1vdmVEcmFpbmVkUmVzcG9uc2USKwoIcmVtb3ZhbHMYASADKA4yGS5tZXJpZGlhbi5ub2RlLnYxLlJlbW92YWwiIwoQS2VlcEJsb2JzUmVxdWVzdBIPCgdkaWdlc3RzGAEgAygJIhMKEUtlZXBCbG9ic1Jlc3BvbnNlIg8KDUNvcGllc1JlcXVlc3QiegoOQ29waWVzUmVzcG9uc2USDwoHd2FpdGluZxgBIAEoBBIOCgZjb3BpZWQYAiABKAQSFAoMY29waWVkX2J5dGVzGAMgASgEEg8KB3JlbW92ZWQYBCABKAQSDgoGZmFpbGVkGAUgASgEEhAKCHNjYW5uaW5nGAYgASgIKl0KB1JlbW92YWwSFwoTUkVNT1ZBTF9VTlNQRUNJRklFRBAAEhMKD1JFTU9WQUxfUkVNT1ZFRBABEhAKDFJFTU9WQUxfS0VQVBACEhIKDlJFTU9WQUxfQUJTRU5UEAMy1QQKC05vZGVTZXJ2aWNlEkgKBVN0YXRlEh4ubWVyaWRpYW4ubm9kZS52MS5TdGF0ZVJlcXVlc3QaHy5tZXJpZGlhbi5ub2RlLnYxLlN0YXRlUmVzcG9uc2USWgoLU2V0RHJhaW5pbmcSJC5tZXJpZGlhbi5ub2RlLnYxLlNldERyYWluaW5nUmVxdWVzdBolLm1lcmlkaWFuLm5vZGUudjEuU2V0RHJhaW5pbmdSZXNwb25zZRJICgVIb2xkcxIeLm1lcmlkaWFuLm5vZGUudjEuSG9sZHNSZXF1ZXN0Gh8ubWVyaWRpYW4ubm9kZS52MS5Ib2xkc1Jlc3BvbnNlEkUKBExpc3QSHS5tZXJpZGlhbi5ub2RlLnYxLkxpc3RSZXF1ZXN0Gh4ubWVyaWRpYW4ubm9kZS52MS5MaXN0UmVzcG9uc2USVwoKRHJhaW5CbG9icxIjLm1lcmlkaWFuLm5vZGUudjEuRHJhaW5CbG9ic1JlcXVlc3QaJC5tZXJpZGlhbi5ub2RlLnYxLkRyYWluQmxvYnNSZXNwb25zZRJgCg1SZW1vdmVEcmFpbmVkEiYubWVyaWRpYW4ubm9kZS52MS5SZW1vdmVEcmFpbmVkUmVxdWVzdBonLm1lcmlkaWFuLm5vZGUudjEuUmVtb3ZlRHJhaW5lZFJlc3BvbnNlElQKCUtlZXBCbG9icxIiLm1lcmlkaWFuLm5vZGUudjEuS2VlcEJsb2JzUmVxdWVzdBojLm1lcmlkaWFuLm5vZGUudjEuS2VlcEJsb2JzUmVzcG9uc2UyWgoLQ29weVNlcnZpY2USSwoGQ29waWVzEh8ubWVyaWRpYW4ubm9kZS52MS5Db3BpZXNSZXF1ZXN0GiAubWVyaWRpYW4ubm9kZS52MS5Db3BpZXNSZXNwb25zZWIGcHJvdG8z");
 
 /**
  * @generated from message meridian.node.v1.StateRequest
@@ -199,6 +199,108 @@ export const ListedBlobSchema: GenMessage<ListedBlob> = /*@__PURE__*/
   messageDesc(file_meridian_node_v1_node, 8);
 
 /**
+ * @generated from message meridian.node.v1.DrainBlobsRequest
+ */
+export type DrainBlobsRequest = Message<"meridian.node.v1.DrainBlobsRequest"> & {
+  /**
+   * At most 1000.
+   *
+   * @generated from field: repeated string digests = 1;
+   */
+  digests: string[];
+};
+
+/**
+ * Describes the message meridian.node.v1.DrainBlobsRequest.
+ * Use `create(DrainBlobsRequestSchema)` to create a new message.
+ */
+export const DrainBlobsRequestSchema: GenMessage<DrainBlobsRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_node_v1_node, 9);
+
+/**
+ * @generated from message meridian.node.v1.DrainBlobsResponse
+ */
+export type DrainBlobsResponse = Message<"meridian.node.v1.DrainBlobsResponse"> & {
+};
+
+/**
+ * Describes the message meridian.node.v1.DrainBlobsResponse.
+ * Use `create(DrainBlobsResponseSchema)` to create a new message.
+ */
+export const DrainBlobsResponseSchema: GenMessage<DrainBlobsResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_node_v1_node, 10);
+
+/**
+ * @generated from message meridian.node.v1.RemoveDrainedRequest
+ */
+export type RemoveDrainedRequest = Message<"meridian.node.v1.RemoveDrainedRequest"> & {
+  /**
+   * At most 1000.
+   *
+   * @generated from field: repeated string digests = 1;
+   */
+  digests: string[];
+};
+
+/**
+ * Describes the message meridian.node.v1.RemoveDrainedRequest.
+ * Use `create(RemoveDrainedRequestSchema)` to create a new message.
+ */
+export const RemoveDrainedRequestSchema: GenMessage<RemoveDrainedRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_node_v1_node, 11);
+
+/**
+ * @generated from message meridian.node.v1.RemoveDrainedResponse
+ */
+export type RemoveDrainedResponse = Message<"meridian.node.v1.RemoveDrainedResponse"> & {
+  /**
+   * One for each digest, in their order.
+   *
+   * @generated from field: repeated meridian.node.v1.Removal removals = 1;
+   */
+  removals: Removal[];
+};
+
+/**
+ * Describes the message meridian.node.v1.RemoveDrainedResponse.
+ * Use `create(RemoveDrainedResponseSchema)` to create a new message.
+ */
+export const RemoveDrainedResponseSchema: GenMessage<RemoveDrainedResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_node_v1_node, 12);
+
+/**
+ * @generated from message meridian.node.v1.KeepBlobsRequest
+ */
+export type KeepBlobsRequest = Message<"meridian.node.v1.KeepBlobsRequest"> & {
+  /**
+   * At most 1000.
+   *
+   * @generated from field: repeated string digests = 1;
+   */
+  digests: string[];
+};
+
+/**
+ * Describes the message meridian.node.v1.KeepBlobsRequest.
+ * Use `create(KeepBlobsRequestSchema)` to create a new message.
+ */
+export const KeepBlobsRequestSchema: GenMessage<KeepBlobsRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_node_v1_node, 13);
+
+/**
+ * @generated from message meridian.node.v1.KeepBlobsResponse
+ */
+export type KeepBlobsResponse = Message<"meridian.node.v1.KeepBlobsResponse"> & {
+};
+
+/**
+ * Describes the message meridian.node.v1.KeepBlobsResponse.
+ * Use `create(KeepBlobsResponseSchema)` to create a new message.
+ */
+export const KeepBlobsResponseSchema: GenMessage<KeepBlobsResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_node_v1_node, 14);
+
+/**
  * @generated from message meridian.node.v1.CopiesRequest
  */
 export type CopiesRequest = Message<"meridian.node.v1.CopiesRequest"> & {
@@ -209,7 +311,7 @@ export type CopiesRequest = Message<"meridian.node.v1.CopiesRequest"> & {
  * Use `create(CopiesRequestSchema)` to create a new message.
  */
 export const CopiesRequestSchema: GenMessage<CopiesRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_node_v1_node, 9);
+  messageDesc(file_meridian_node_v1_node, 15);
 
 /**
  * @generated from message meridian.node.v1.CopiesResponse
@@ -257,7 +359,47 @@ export type CopiesResponse = Message<"meridian.node.v1.CopiesResponse"> & {
  * Use `create(CopiesResponseSchema)` to create a new message.
  */
 export const CopiesResponseSchema: GenMessage<CopiesResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_node_v1_node, 10);
+  messageDesc(file_meridian_node_v1_node, 16);
+
+/**
+ * @generated from enum meridian.node.v1.Removal
+ */
+export const Removal = {
+  /**
+   * @generated from enum value: REMOVAL_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * @generated from enum value: REMOVAL_REMOVED = 1;
+   */
+  REMOVED: 1,
+
+  /**
+   * It was stored anew meanwhile, or the node has been started since: it stays.
+   *
+   * @generated from enum value: REMOVAL_KEPT = 2;
+   */
+  KEPT: 2,
+
+  /**
+   * There was nothing to remove.
+   *
+   * @generated from enum value: REMOVAL_ABSENT = 3;
+   */
+  ABSENT: 3,
+} as const;
+
+/**
+ * @generated from enum meridian.node.v1.Removal
+ */
+export type Removal = (typeof Removal)[keyof typeof Removal] | UnknownEnum;
+
+/**
+ * Describes the enum meridian.node.v1.Removal.
+ */
+export const RemovalSchema: GenEnum<Removal> = /*@__PURE__*/
+  enumDesc(file_meridian_node_v1_node, 0);
 
 /**
  * A blob node, for its own site.
@@ -302,6 +444,36 @@ export const NodeService: GenService<{
     methodKind: "unary";
     input: typeof ListRequestSchema;
     output: typeof ListResponseSchema;
+  },
+  /**
+   * Marks blobs that are to be removed: until they are, or are stored anew, the node denies having them.
+   *
+   * @generated from rpc meridian.node.v1.NodeService.DrainBlobs
+   */
+  drainBlobs: {
+    methodKind: "unary";
+    input: typeof DrainBlobsRequestSchema;
+    output: typeof DrainBlobsResponseSchema;
+  },
+  /**
+   * Removes those that are still marked.
+   *
+   * @generated from rpc meridian.node.v1.NodeService.RemoveDrained
+   */
+  removeDrained: {
+    methodKind: "unary";
+    input: typeof RemoveDrainedRequestSchema;
+    output: typeof RemoveDrainedResponseSchema;
+  },
+  /**
+   * Takes the mark away.
+   *
+   * @generated from rpc meridian.node.v1.NodeService.KeepBlobs
+   */
+  keepBlobs: {
+    methodKind: "unary";
+    input: typeof KeepBlobsRequestSchema;
+    output: typeof KeepBlobsResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_meridian_node_v1_node, 0);
