@@ -89,6 +89,12 @@ export interface ConditionalEntry {
   readonly expectedLastSubjectSequence?: number;
 }
 
+/** An entry that {@link EventLogWriter.discard} removes. */
+export interface DiscardedEntry {
+  readonly subject: string;
+  readonly sequence: number;
+}
+
 export interface EventLogWriter {
   /**
    * Resolves with the entry's sequence once the log acknowledges it. Calls made in one turn keep their order.
@@ -102,6 +108,12 @@ export interface EventLogWriter {
    * @throws ContentError `conflict` when one expectation fails: nothing was written then; `unavailable`, `no-space`.
    */
   appendAll?(entries: readonly ConditionalEntry[], options?: { signal?: AbortSignal }): Promise<number[]>;
+  /**
+   * Removes entries for good, each only while it is the last of its subject, and never the stream's last entry: where a
+   * copy stands is read from that. Readers see a gap, as after compaction. Resolves with how many were removed.
+   * @throws ContentError `unavailable`: some may have been removed.
+   */
+  discard(entries: readonly DiscardedEntry[]): Promise<number>;
   /**
    * True when an append that is acknowledged has been fsynced by then (embedded; NATS with sync_interval: always, or R3).
    * Otherwise an outbox entry is kept for `fsyncDelayMs` after its acknowledgement.

@@ -5,6 +5,7 @@ export type {
   Bulletin,
   ConditionalEntry,
   Cursor,
+  DiscardedEntry,
   EventLog,
   EventLogReader,
   EventLogs,

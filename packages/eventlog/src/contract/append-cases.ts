@@ -10,6 +10,35 @@ import { allEntries, bytes, text } from "./waiting.ts";
 export function appendCases(make: () => Promise<LogServer>, { shared }: LogCapabilities): void {
   const used = useServer(make);
 
+  test("entries are discarded for good while they are their subject's last, the stream's last entry never", async () => {
+    await using logs = await used.server.connect("eu/discard");
+    const log = await logs.open("discard", { sessions: false });
+    for (const subject of ["a", "b", "c", "b", "d"])
+      await log.append({ subject: `discard.${subject}`, payload: bytes(subject) });
+    const discard = (subject: string, sequence: number) => log.discard([{ subject: `discard.${subject}`, sequence }]);
+    assert.equal(await discard("b", 2), 0, "b has a later entry");
+    assert.equal(await discard("d", 5), 0, "the stream's last");
+    assert.equal(await discard("a", 1), 1);
+    assert.equal(await discard("a", 1), 0);
+    assert.equal(await log.last("discard.a"), undefined);
+    assert.deepEqual(
+      (await allEntries(log)).map(({ sequence }) => sequence),
+      [3, 4, 5],
+    );
+    const conditional = { subject: "discard.a", payload: bytes("again") };
+    assert.equal(await log.append(conditional, { expectedLastSubjectSequence: 0 }), 6);
+    const cursor = await log.cursorAt(4);
+    assert.equal(
+      await log.discard([
+        { subject: "discard.b", sequence: 4 },
+        { subject: "discard.c", sequence: 3 },
+      ]),
+      2,
+    );
+    assert.equal((await log.check(cursor)).ok, true, "a cursor at a discarded entry still fits");
+    assert.equal((await log.head()).sequence, 6);
+  });
+
   test("entries keep the order of the calls, and everything in them", async () => {
     await using logs = await used.server.connect("eu/order");
     const log = await logs.open("order");

@@ -6,6 +6,7 @@ import type {
   AppendOptions,
   ConditionalEntry,
   Cursor,
+  DiscardedEntry,
   EventLog,
   Incarnation,
   LogEntry,
@@ -16,7 +17,7 @@ import type {
 import { requireEntry } from "../stream-name.ts";
 import { traced } from "../traced.ts";
 import type { AppendQueue, AppendTarget } from "./append-queue.ts";
-import { idKey, type LogFile, readSequence, type StreamMeta } from "./log-file.ts";
+import { idKey, type LogFile, readSequence, type StreamMeta, sequenceKey, subjectKey } from "./log-file.ts";
 import { StreamReader } from "./stream-reader.ts";
 
 /** Idle tails say so this often, in milliseconds: more than once a second, whatever the timer's error. */
@@ -115,6 +116,23 @@ export class EmbeddedLog implements EventLog, AppendTarget {
     signal?.throwIfAborted();
     const all = entries.map(({ entry, ...expected }) => ({ entry: traced(entry), ...expected }));
     return abortable(this.#queue.append(this, all), signal);
+  }
+
+  discard(entries: readonly DiscardedEntry[]): Promise<number> {
+    const { meta } = this.#alive();
+    const { entries: stored, heads, subjects } = this.#file;
+    return this.#file.write(() => {
+      const head = readSequence(heads.get(idKey(meta.id)));
+      let removed = 0;
+      for (const { subject, sequence } of entries) {
+        const key = subjectKey(meta.id, subject);
+        if (sequence === head || readSequence(subjects.get(key)) !== sequence) continue;
+        subjects.removeSync(key);
+        stored.removeSync(sequenceKey(meta.id, sequence));
+        removed += 1;
+      }
+      return removed;
+    });
   }
 
   async *tail(after: number | Cursor, { signal }: { signal: AbortSignal }): AsyncGenerator<TailBatch> {

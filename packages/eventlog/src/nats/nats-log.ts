@@ -5,6 +5,7 @@ import { checkCursor, compareIncarnations, cursorOf, requireFit } from "../curso
 import type {
   AppendOptions,
   Cursor,
+  DiscardedEntry,
   EventLog,
   Incarnation,
   LogEntry,
@@ -103,6 +104,14 @@ export class NatsLog implements EventLog {
     // Every append waits for this one promise, also when it is settled: so calls keep their order.
     const appended = this.#first(live).then((session) => this.#publish(live, written, options, session));
     return abortable(appended, signal);
+  }
+
+  async discard(entries: readonly DiscardedEntry[]): Promise<number> {
+    const { messages, facts } = await this.#look(this.#link.current());
+    const older = entries.filter(({ sequence }) => sequence > 0 && sequence < facts.head);
+    let removed = 0;
+    for (const entry of older) removed += await messages.purge(entry);
+    return removed;
   }
 
   async *tail(after: number | Cursor, { signal }: { signal: AbortSignal }): AsyncGenerator<TailBatch> {

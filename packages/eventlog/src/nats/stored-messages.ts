@@ -1,6 +1,6 @@
 import { ContentError } from "@meridian/oci";
 import type { MsgRequest, StoredMsg } from "@nats-io/jetstream";
-import type { LogEntry } from "../event-log.ts";
+import type { DiscardedEntry, LogEntry } from "../event-log.ts";
 import { toEntry } from "./message-codec.ts";
 import { asContentError, errorCode, JetStreamErrorCode } from "./nats-error.ts";
 import type { LiveConnection } from "./nats-link.ts";
@@ -64,6 +64,16 @@ export class StoredMessages {
       }
     }
     return found;
+  }
+
+  /** Removes what the subject has up to the sequence; returns how many. A later entry of the subject stays. */
+  async purge({ subject, sequence }: DiscardedEntry): Promise<number> {
+    try {
+      const { purged } = await this.#live.jsm.streams.purge(this.#stream, { filter: subject, seq: sequence + 1 });
+      return purged;
+    } catch (error) {
+      throw this.#failed(error);
+    }
   }
 
   async #within(from: number, to: number): Promise<LogEntry | undefined> {
