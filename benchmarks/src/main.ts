@@ -1,11 +1,12 @@
+import { benchCollection } from "./collection.ts";
 import { benchIdle } from "./idle.ts";
 import { isOnPath } from "./peers/program.ts";
 import { benchRecordLag, type LagRow } from "./record-lag.ts";
 import { benchRegistries } from "./registries.ts";
 import { registryTables, table } from "./table.ts";
 
-/** `npx pnpm bench [pull] [push] [lag] [idle]`: the tables of benchmarks/README.md, measured now. */
-const PARTS = ["pull", "push", "lag", "idle"];
+/** `npx pnpm bench [pull] [push] [lag] [idle] [collection]`: the tables of benchmarks/README.md, measured now. */
+const PARTS = ["pull", "push", "lag", "idle", "collection"];
 const chosen = process.argv.slice(2);
 const wants = (name: string): boolean => chosen.length === 0 || chosen.includes(name);
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
@@ -46,6 +47,16 @@ if (wants("idle")) {
       ),
     );
   }
+}
+if (wants("collection")) {
+  const { blobs, perMinute, calmP99, busyP99 } = await benchCollection(say);
+  const ratio = (busyP99 / calmP99).toFixed(2);
+  print(
+    table(
+      ["collection", "blobs a minute (≥ 100 k)", "pulls' p99 without, ms", "pulls' p99 meanwhile, ms", "ratio (≤ 1.5)"],
+      [[`${blobs} blobs`, `${(perMinute / 1_000).toFixed(0)} k`, calmP99.toFixed(1), busyP99.toFixed(1), ratio]],
+    ),
+  );
 }
 
 function print(text: string): void {

@@ -1,5 +1,7 @@
 import type { Digest } from "@meridian/oci";
 import type { recordV1 } from "@meridian/wire";
+import type { Collectable } from "./collectable.ts";
+import type { Retirement } from "./retirement.ts";
 
 /** A visible tag. */
 export interface TagView {
@@ -113,7 +115,9 @@ export type Change =
     }
   | { readonly kind: "delete-tag"; readonly repository: string; readonly tag: string; readonly who: string }
   | { readonly kind: "delete-manifest"; readonly repository: string; readonly digest: Digest; readonly who: string }
-  | { readonly kind: "delete-link"; readonly repository: string; readonly digest: Digest };
+  | { readonly kind: "delete-link"; readonly repository: string; readonly digest: Digest }
+  /** As `delete-link`, for the collection: left out when something needs it by then, or it is gone. */
+  | { readonly kind: "collect-link"; readonly repository: string; readonly digest: Digest };
 
 /** Conditions on the tag of a tag or delete-tag change (RFC 9110 §13.1). */
 export interface TagCondition {
@@ -186,6 +190,8 @@ export interface CatalogPins {
 /** The catalog of one process: view, fold and writer. */
 export interface Catalog extends CatalogReader, CatalogWriter, AsyncDisposable {
   readonly pins: CatalogPins;
+  readonly collectable: Collectable;
+  readonly retirement: Retirement;
   /** Calls `listener` with each batch of events until disposed. */
   subscribe(listener: (events: readonly CatalogEvent[]) => void): Disposable;
   /** True once folded past the heads known at start and listed by every live gateway of the site. */
@@ -195,6 +201,11 @@ export interface Catalog extends CatalogReader, CatalogWriter, AsyncDisposable {
    * @throws ContentError `unavailable` when the signal's deadline passes first, `invalid` when the token is malformed, `precondition` when it names a lost incarnation.
    */
   reached(version: string, signal: AbortSignal): Promise<void>;
+  /**
+   * Resolves once the view shows, and its version tells, all that the site's own log held at the call.
+   * @throws ContentError `unavailable` when the log is away, or the signal aborts first.
+   */
+  ownLogShown(signal: AbortSignal): Promise<void>;
   /** Last sequence of the origin's stream that every live gateway of this site has folded: what tail readers report. */
   foldedPosition(origin: string): { readonly incarnation: string; readonly sequence: number } | undefined;
   /** Remembers a digest's manifest references read from its bytes, where its record is missing or too large. */

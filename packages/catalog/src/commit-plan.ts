@@ -3,6 +3,7 @@ import type { OrderedReader } from "@meridian/keyvalue";
 import { ContentError, type Digest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
 import type { Change, TagCondition } from "./catalog.ts";
+import { collectableOf } from "./collectable.ts";
 import * as keys from "./keys.ts";
 import { findRecord, findTag, firstNamer, type Namer, namers } from "./lookups.ts";
 import { isAbsent } from "./manifest-value.ts";
@@ -126,6 +127,10 @@ function intentsOf(reader: OrderedReader, change: Change): Intent[] {
       return deleteManifest(reader, change);
     case "delete-link":
       return deleteLink(reader, change);
+    case "collect-link": {
+      const { repository, digest } = change;
+      return collectableOf(reader).isLone(repository, digest) ? [{ key: keys.linkKey(repository, digest) }] : [];
+    }
   }
 }
 

@@ -13,10 +13,13 @@ export type {
   TagCondition,
   TagView,
 } from "./catalog.ts";
+export type { Collectable, LoneLink, OrphanManifest, Scanned } from "./collectable.ts";
+export { type AskMembers, confirmUnneeded, type NeedAnswer, type NeedQuestion, needOf } from "./confirm.ts";
 export { compareHlc, DEFAULT_MAX_SKEW_MS, hlcMs, hlcTime } from "./hlc.ts";
-export { isAbsent, manifestValueOf } from "./manifest-value.ts";
+export { isAbsent, manifestValueOf, noManifestValue } from "./manifest-value.ts";
 export { decodeRecord, encodeRecord, isAlive, mergeRecords } from "./merge.ts";
 export { type CatalogOptions, type OpenCatalog, openCatalog } from "./open-catalog.ts";
 export { type RegisterState, registersOf } from "./register-rows.ts";
-export { formatVersion, type Position, parseVersion, type VersionVector } from "./version-token.ts";
+export type { Retirement } from "./retirement.ts";
+export { formatVersion, joinVersions, type Position, parseVersion, type VersionVector } from "./version-token.ts";
 export { fromWireDigest, toWireDigest, tryFromWireDigest } from "./wire-digest.ts";

@@ -39,6 +39,16 @@ export function isAbsent(value: recordV1.ManifestValue, reference: recordV1.Refe
   return value.sparse || reference.absent;
 }
 
+/** What the catalog keeps of `size` bytes that are listed as a manifest and are none: that they reference nothing. */
+export function noManifestValue(mediaType: string, size: number): recordV1.ManifestValue {
+  return create(recordV1.ManifestValueSchema, { mediaType, size: BigInt(size) });
+}
+
+/** True while nobody told what the manifest references: no record came, or it could not hold them and nobody has read the bytes. */
+export function areUnknown(value: recordV1.ManifestValue | undefined): boolean {
+  return value === undefined || (value.seeBytes && value.references.length === 0);
+}
+
 /** An index may list blobs, as build caches do: those are served as blobs. */
 function roleOf({ role, descriptor }: ManifestReference): recordV1.ReferenceRole {
   const { CONFIG, LAYER, CHILD, FOREIGN } = recordV1.ReferenceRole;

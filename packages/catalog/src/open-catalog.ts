@@ -1,20 +1,24 @@
 import { toBinary } from "@bufbuild/protobuf";
 import type { Cursor, EventLogs } from "@meridian/eventlog";
 import { createMemoryStore, type OrderedStore } from "@meridian/keyvalue";
+import type { Digest } from "@meridian/oci";
 import type { Clock, Logger, Random, Timers } from "@meridian/runtime";
 import { recordV1 } from "@meridian/wire";
 import { BulletinExchange } from "./bulletin-exchange.ts";
 import type { Catalog, CatalogEvent, CatalogPins, CatalogReader, Change, TagCondition } from "./catalog.ts";
+import { type Collectable, collectableOf } from "./collectable.ts";
 import { asContentError } from "./deadline.ts";
 import { Fold } from "./fold.ts";
 import { createLoneExchange, type FoldExchange } from "./fold-exchange.ts";
 import { createHlcClock, DEFAULT_MAX_SKEW_MS } from "./hlc.ts";
 import { requireRecord } from "./merge.ts";
-import { Outbox } from "./outbox.ts";
+import { Outbox, type OutboxEntry } from "./outbox.ts";
 import { PinKeeper } from "./pin-keeper.ts";
 import { Pins } from "./pins.ts";
+import { type Retirement, retirementOf } from "./retirement.ts";
 import type { Position } from "./version-token.ts";
 import { View } from "./view.ts";
+import { tryFromWireDigest } from "./wire-digest.ts";
 import { Writer } from "./writer.ts";
 
 /** How long a client that was told "exists" may take for the manifest, unless told otherwise: milliseconds. */
@@ -78,10 +82,33 @@ export async function openCatalog(options: CatalogOptions): Promise<OpenCatalog>
   const catalogWriter = opened.use(new Writer({ ...options, logs, view, fold, exchange, outbox, hlc }));
   const { store, forMs } = options.pins ?? { store: opened.use(createMemoryStore()), forMs: DEFAULT_PIN_MS };
   const pins = opened.use(new PinKeeper({ ...options, view, fold, hlc, pins: new Pins({ ...options, store, forMs }) }));
+  // Pins do not outlive the machine; writes that wait do, and count on what their clients had pinned.
+  for (const digest of digestsIn(outbox.entries())) {
+    pins.hold(digest);
+  }
   await pins.open();
   await fold.start();
-  const parts = { site, sparse: options.sparse ?? false, view, fold, exchange, writer: catalogWriter, pins };
+  const parts = {
+    site,
+    sparse: options.sparse ?? false,
+    view,
+    fold,
+    exchange,
+    writer: catalogWriter,
+    pins,
+    retirement: retirementOf({ site, view, logs }),
+  };
   return new FoldedCatalog(parts, opened.move());
+}
+
+/** Whatever the entries name. */
+function* digestsIn(entries: readonly OutboxEntry[]): Iterable<Digest> {
+  for (const { key, put } of entries.flatMap(({ records }) => records)) {
+    const named = key?.kind.case === "link" || key?.kind.case === "manifest" ? [key.kind.value.digest] : [];
+    const tagged = put?.value.case === "tag" ? [put.value.value.digest] : [];
+    const references = put?.value.case === "manifest" ? put.value.value.references.map(({ digest }) => digest) : [];
+    yield* [...named, ...tagged, ...references].flatMap((digest) => tryFromWireDigest(digest) ?? []);
+  }
 }
 
 function openExchange(options: CatalogOptions, view: View, fold: Fold): FoldExchange {
@@ -102,16 +129,19 @@ interface Parts {
   readonly exchange: FoldExchange;
   readonly writer: Writer;
   readonly pins: PinKeeper;
+  readonly retirement: Retirement;
 }
 
 class FoldedCatalog implements OpenCatalog {
   readonly #parts: Parts;
   readonly #reader: CatalogReader;
+  readonly #collectable: Collectable;
   readonly #opened: AsyncDisposableStack;
 
   constructor(parts: Parts, opened: AsyncDisposableStack) {
     this.#parts = parts;
     this.#reader = parts.view.reader;
+    this.#collectable = collectableOf(parts.view.store);
     this.#opened = opened;
   }
 
@@ -130,6 +160,14 @@ class FoldedCatalog implements OpenCatalog {
   recordsFor: CatalogReader["recordsFor"] = (repository, digest) => this.#reader.recordsFor(repository, digest);
   contents: CatalogReader["contents"] = (repository, digest) => this.#reader.contents(repository, digest);
   version: CatalogReader["version"] = () => this.#reader.version();
+
+  get collectable(): Collectable {
+    return this.#collectable;
+  }
+
+  get retirement(): Retirement {
+    return this.#parts.retirement;
+  }
 
   get pins(): CatalogPins {
     return this.#parts.pins;
@@ -166,6 +204,13 @@ class FoldedCatalog implements OpenCatalog {
 
   reached(version: string, signal: AbortSignal): Promise<void> {
     return this.#parts.view.positions.reached(version, signal);
+  }
+
+  async ownLogShown(signal: AbortSignal): Promise<void> {
+    const { fold, view } = this.#parts;
+    const log = await fold.untilOwnLog(signal);
+    await fold.untilRead((await log.head()).sequence, signal);
+    await view.positions.until(() => !view.isFrozen, "what is pinned could not be linked again in time", signal);
   }
 
   foldedPosition(origin: string): { readonly incarnation: string; readonly sequence: number } | undefined {

@@ -134,11 +134,27 @@ export class SimulatedSite {
     }
   }
 
-  /** Reads the next `count` entries of another site's log, or all of them from the start again. */
-  async tail(other: SimulatedSite, { count = Number.POSITIVE_INFINITY, again = false } = {}): Promise<void> {
+  /** How far its own log goes. */
+  get head(): number {
+    return this.#sequence;
+  }
+
+  /** How far it has read another site's log. */
+  hasRead(other: string): number {
+    return this.#cursors.get(other) ?? 0;
+  }
+
+  /**
+   * Reads the next `count` entries of another site's log, or all of them from the start again; `upTo`: none beyond that
+   * sequence, at which it has arrived then although its entry may have been compacted away.
+   */
+  async tail(
+    other: SimulatedSite,
+    { count = Number.POSITIVE_INFINITY, again = false, upTo }: { count?: number; again?: boolean; upTo?: number } = {},
+  ): Promise<void> {
     const from = again ? 0 : (this.#cursors.get(other.name) ?? 0);
     const entries = [...other.#log.values()]
-      .filter(({ sequence }) => sequence > from)
+      .filter(({ sequence }) => sequence > from && sequence <= (upTo ?? Number.POSITIVE_INFINITY))
       .sort((a, b) => a.sequence - b.sequence)
       .slice(0, count);
     const origin = {
@@ -152,7 +168,7 @@ export class SimulatedSite {
       originSequence: sequence,
     }));
     await this.view.fold(origin, records);
-    this.#cursors.set(other.name, Math.max(from, entries.at(-1)?.sequence ?? 0));
+    this.#cursors.set(other.name, Math.max(from, entries.at(-1)?.sequence ?? 0, upTo ?? 0));
   }
 
   /** The rows of the view as text, without what is local to a site: sequences in its own log. */

@@ -1,4 +1,4 @@
-import type { Incarnation } from "@meridian/eventlog";
+import { compareIncarnations, type Incarnation } from "@meridian/eventlog";
 import { ContentError } from "@meridian/oci";
 
 /** A place in the log of one site, as every member counts it. */
@@ -36,6 +36,22 @@ export function parseVersion(token: string): VersionVector {
     throw malformed();
   }
   return new Map(rows.slice(1).map(parseRow));
+}
+
+/** The least vector that is at or beyond all of them, as a token. @throws ContentError `invalid`. */
+export function joinVersions(tokens: readonly string[]): string {
+  const joined = new Map<string, Position>();
+  for (const token of tokens) {
+    for (const [site, position] of parseVersion(token)) {
+      const known = joined.get(site);
+      if (known === undefined || isBefore(known, position)) joined.set(site, position);
+    }
+  }
+  return formatVersion(joined);
+}
+
+function isBefore(a: Position, b: Position): boolean {
+  return (compareIncarnations(a.incarnation, b.incarnation) || a.sequence - b.sequence) < 0;
 }
 
 function parseRow(row: unknown): [string, Position] {

@@ -15,13 +15,14 @@ import { SEPARATOR } from "./keys.ts";
  *     n <repository> <digest> 3<manifest>      a visible manifest was pushed without it: keeps it, but shows nothing
  *     d <repository> <digest>                  why the digest is visible, see standing.ts
  *     s <repository> <subject> <manifest>      a visible manifest has this subject
+ *     y <repository> <digest>                  a visible manifest whose references are not known: neither a record nor its bytes told
  *     w <digest> <repository>                  the repository links the digest
  *     v <repository>                           how many tags, manifests, links and repository records live in it
  *     x <repository> <digest>                  a manifest's references, read from its bytes
  *
  * Rows `n` and `s` of a manifest stand there only while it is visible.
  */
-export const VIEW_FORMAT = "2";
+export const VIEW_FORMAT = "3";
 
 export const FORMAT_KEY = "f";
 
@@ -36,6 +37,7 @@ export const standingKey = (repository: string, digest: Digest): string => `d ${
 export const referrerKey = (repository: string, subject: Digest, manifest: Digest): string =>
   `s ${repository} ${subject} ${manifest}`;
 export const linkerKey = (digest: Digest, repository: string): string => `w ${digest} ${repository}`;
+export const unreadKey = (repository: string, digest: Digest): string => `y ${repository} ${digest}`;
 export const liveCountKey = (repository: string): string => `v ${repository}`;
 export const learnedKey = (repository: string, digest: Digest): string => `x ${repository} ${digest}`;
 

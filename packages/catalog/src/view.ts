@@ -12,7 +12,15 @@ import { Positions } from "./positions.ts";
 import { ANSWERS, originOf, type StreamOrigin } from "./stream-origin.ts";
 import type { Position } from "./version-token.ts";
 import type { ViewChanges } from "./view-changes.ts";
-import { decodeRegisterRow, encodeRegisterRow, FORMAT_KEY, REGISTERS, textOf, VIEW_FORMAT } from "./view-layout.ts";
+import {
+  decodeRegisterRow,
+  encodeRegisterRow,
+  FORMAT_KEY,
+  isLiveRow,
+  REGISTERS,
+  textOf,
+  VIEW_FORMAT,
+} from "./view-layout.ts";
 import { ViewReader } from "./view-reader.ts";
 import { ViewUpdate } from "./view-update.ts";
 
@@ -130,6 +138,22 @@ export class View implements Disposable {
     await this.#update(run);
   }
 
+  /** Removes the rows of registers that are as `goes` says when it is done. They show nothing: none of them is live. */
+  async dropRegisters(keys: readonly string[], goes: (record: recordV1.Record | undefined) => boolean): Promise<void> {
+    await this.store.transaction((tx) => {
+      for (const key of keys) {
+        const row = tx.get(key);
+        if (row === undefined || isLiveRow(row) || !goes(decodeRecord(decodeRegisterRow(row).record))) {
+          continue;
+        }
+        tx.delete(key);
+        if (key.startsWith("rm ")) {
+          tx.delete(`x${key.slice(2)}`);
+        }
+      }
+    });
+  }
+
   /** Starts a stream over: its cursor and held records go, what is merged stays. Sequences of the own log mean nothing any more. */
   async restart(origin: StreamOrigin): Promise<void> {
     if (origin.own) {
@@ -159,6 +183,11 @@ export class View implements Disposable {
    */
   guard(guard: (changes: ViewChanges) => Promise<void> | undefined): void {
     this.#guard = guard;
+  }
+
+  /** True while positions wait for a promise. */
+  get isFrozen(): boolean {
+    return this.#frozen > 0;
   }
 
   /** Shows no further position of any origin until the promise settles. */

@@ -2,7 +2,7 @@ import type { OrderedTransaction } from "@meridian/keyvalue";
 import type { Digest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
 import { type KnownManifest, manifestReferences } from "./lookups.ts";
-import { isAbsent } from "./manifest-value.ts";
+import { areUnknown, isAbsent } from "./manifest-value.ts";
 import { isLinked, isVisible, type Standing, Standings } from "./standing.ts";
 import type { ViewChanges } from "./view-changes.ts";
 import {
@@ -15,6 +15,7 @@ import {
   NamerRole,
   namerKey,
   referrerKey,
+  unreadKey,
 } from "./view-layout.ts";
 import { fromWireDigest } from "./wire-digest.ts";
 
@@ -38,6 +39,7 @@ interface Shift {
 }
 
 const NO_EDGES: Edges = new Map();
+const NOT_VISIBLE = Symbol("not visible");
 const EMPTY = new Uint8Array(0);
 
 /**
@@ -110,6 +112,7 @@ export class Visibility {
     const { live, before, after, origin } = parts;
     const standing = this.#standings.get(repository, digest);
     if (before !== after && isVisible(standing)) {
+      this.#noteUnread(repository, digest, after);
       const edges = { before: edgesOf(repository, digest, before), after: edgesOf(repository, digest, after), origin };
       this.#replace(repository, edges);
     }
@@ -151,7 +154,9 @@ export class Visibility {
       this.#changes.events.push({ kind: "link", repository, digest, size, visible: linked, origin });
     }
     if (visible !== wasVisible) {
-      const edges = edgesOf(repository, digest, manifestReferences(this.#tx, repository, digest));
+      const known = manifestReferences(this.#tx, repository, digest);
+      this.#noteUnread(repository, digest, visible ? known : NOT_VISIBLE);
+      const edges = edgesOf(repository, digest, known);
       const [before, after] = visible ? [NO_EDGES, edges] : [edges, NO_EDGES];
       this.#replace(repository, { before, after, origin });
     }
@@ -170,6 +175,15 @@ export class Visibility {
         this.#tx.delete(key);
         this.#name(repository, edge, { by: -1, origin });
       }
+    }
+  }
+
+  #noteUnread(repository: string, digest: Digest, known: KnownManifest | typeof NOT_VISIBLE | undefined): void {
+    const key = unreadKey(repository, digest);
+    if (known !== NOT_VISIBLE && areUnknown(known?.value)) {
+      this.#tx.put(key, EMPTY);
+    } else {
+      this.#tx.delete(key);
     }
   }
 

@@ -9,6 +9,7 @@ export type ResourceName =
   | "catalog"
   | "status"
   | "scrub"
+  | "collection"
   | "nodes"
   | "node"
   | "users"
@@ -45,6 +46,7 @@ const TOP: ReadonlyMap<string, Match> = new Map([
   ["/v2/_meridian/status", top("status")],
   ["/v2/_meridian/replication", top("replication-progress")],
   ["/v2/_meridian/scrub", top("scrub")],
+  ["/v2/_meridian/collection", top("collection")],
   ["/v2/_meridian/users", top("users")],
   ["/v2/_meridian/grants", top("grants")],
   ["/v2/_meridian/settings", top("settings")],

@@ -6,7 +6,7 @@ import type { Decider, RepositorySettingsTable, TokenVerifier } from "@meridian/
 import type { RpcServer } from "@meridian/rpc";
 import type { Clock, HealthCheck, HealthReport, Logger, Random, Timers, TlsSource } from "@meridian/runtime";
 import type { NodeBytes } from "@meridian/transfer";
-import { siteV1 } from "@meridian/wire";
+import { collectionV1, siteV1 } from "@meridian/wire";
 import { createAccess } from "./access.ts";
 import { createAnswerHeaders } from "./answer.ts";
 import { createBlobPush } from "./blob-push.ts";
@@ -14,6 +14,7 @@ import { createBlobSources } from "./blob-sources.ts";
 import { createClientOrigin } from "./client-origin.ts";
 import { createCommitRecords } from "./commit-records.ts";
 import type { GatewayConfig } from "./config.ts";
+import { createConfirmService } from "./confirm-service.ts";
 import { createCopyKeeper } from "./copy-keeper.ts";
 import { createDispatch } from "./dispatch.ts";
 import { createDurability } from "./durability.ts";
@@ -27,11 +28,13 @@ import { MirroredUploads } from "./mirrored-upload.ts";
 import { createPullInterest } from "./pull-interest.ts";
 import { createReadiness } from "./readiness.ts";
 import { createReceipts } from "./receipts.ts";
+import { createReleasePins } from "./release-pins.ts";
 import { createRequestLimits } from "./request-limits.ts";
 import type { ResourceName } from "./router.ts";
 import { grantsRoute, userRoute, usersRoute } from "./routes/administration.ts";
 import { blobRoutes } from "./routes/blobs.ts";
 import { catalogRoute } from "./routes/catalog.ts";
+import { collectionRoute } from "./routes/collection.ts";
 import { livezRoute, readyzRoute } from "./routes/health.ts";
 import { deleteManifest } from "./routes/manifest-delete.ts";
 import { pullManifest } from "./routes/manifest-pull.ts";
@@ -118,6 +121,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
   const keeper = createCopyKeeper({ ...deps, watch, nodes, uploads, copies, degraded: config.degraded });
   const commit = createCommitRecords({ ...deps, transientWaitMs: config.transientWaitMs });
   const push = createBlobPush({ ...deps, keeper, commit });
+  const release = createReleasePins(deps);
   const manifests = createManifestBytes({ ...config, sources, maxBytes: config.manifestCacheBytes });
   const images = createImageStates(deps);
   const receipts = createReceipts({ ...deps, images });
@@ -137,6 +141,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     keeper,
     commit,
     push,
+    release,
     manifests,
     receipts,
     interest,
@@ -155,6 +160,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     catalog: catalogRoute(parts),
     status: statusRoute(parts),
     scrub: scrubRoute(parts),
+    collection: collectionRoute(parts),
     nodes: nodesRoute(parts),
     node: nodeRoute(parts),
     users: usersRoute(parts),
@@ -182,6 +188,12 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     readiness,
     answers,
     site: deps.topology.site,
+  });
+  deps.rpc.register(collectionV1.ConfirmService, createConfirmService({ ...deps, manifests }), {
+    allow: ({ site, service }, method) =>
+      method === "confirm"
+        ? deps.topology.sites.includes(site) && (service === "replicator" || service === "site")
+        : site === deps.topology.site && (service === "gateway" || service === "site"),
   });
   deps.rpc.register(siteV1.SiteService, createSiteService({ ...deps, images }));
   const limits = { idleMs: config.bodyIdleMs, discardMs: config.discardMs, timers };

@@ -5,6 +5,7 @@ import { addClientConfig } from "./program/client-config.ts";
 import type { CommonOptions } from "./program/command.ts";
 import { addDev } from "./program/dev.ts";
 import { addFaults } from "./program/faults.ts";
+import { addCollection } from "./program/gc.ts";
 import { addLogin } from "./program/login.ts";
 import { addNode } from "./program/node.ts";
 import { addRepo } from "./program/repo.ts";
@@ -34,6 +35,7 @@ export function createProgram(): Command {
   addUser(program);
   addRepo(program);
   addScrub(program);
+  addCollection(program);
   addNode(program);
   addRoute(program);
   addFaults(program);

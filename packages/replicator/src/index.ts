@@ -1,4 +1,6 @@
 export type { RunningFetch } from "./blob-fetcher.ts";
+export { type CollectionConfig, collectionConfigSchema } from "./collection/config.ts";
+export { registerRetirement } from "./collection/retirement-service.ts";
 export { type ReplicatorConfig, replicatorConfigSchema } from "./config.ts";
 export {
   type Replicator,

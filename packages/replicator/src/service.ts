@@ -9,6 +9,7 @@ import type { Clock, HealthCheck, Logger, Random, Timers } from "@meridian/runti
 import { replicationV1 } from "@meridian/wire";
 import { BlobFetcher, type RunningFetch } from "./blob-fetcher.ts";
 import { BlobTracker } from "./blob-tracker.ts";
+import { type CollectionOptions, startCollection } from "./collection/service.ts";
 import type { ReplicatorConfig } from "./config.ts";
 import { type Copies, startCopies } from "./copies.ts";
 import { CopyRepair } from "./copy-repair.ts";
@@ -48,6 +49,8 @@ export interface ReplicatorDeps {
   readonly readBlob: (digest: Digest, options: { signal: AbortSignal }) => Promise<Uint8Array>;
   /** Told each report of a peer about this site's own log, beside the catalog. Default: nobody. */
   readonly onReport?: (site: string, report: ReaderReport) => void;
+  /** How what nothing needs is collected; absent: it is not. */
+  readonly collection?: Pick<CollectionOptions, "config" | "marks" | "settingsFile">;
 }
 
 /** How far replication into this site, and out of it, has come. */
@@ -116,6 +119,8 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
   const publisher = starting.use(new PresencePublisher({ catalog, clock, timers, log, published }));
   const copies = starting.use(startCopies({ ...deps, log, config }));
   const { watch } = copies;
+  if (deps.collection !== undefined)
+    starting.use(await startCollection({ ...deps, ...deps.collection, watch, log: log.child({ part: "collection" }) }));
   const progress = starting.use(
     new ReplicationProgress({
       ...{ config, peers, wanted, clock, timers, log },

@@ -33,6 +33,7 @@ function watchedLog(log: EventLog, appending: (entry: NewEntry) => void): EventL
     check: (cursor) => log.check(cursor),
     cursorAt: (sequence) => log.cursorAt(sequence),
     tail: (after, options) => log.tail(after, options),
+    discard: (entries) => log.discard(entries),
     append(entry, options) {
       appending(entry);
       return log.append(entry, options);

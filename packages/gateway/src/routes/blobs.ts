@@ -14,6 +14,7 @@ import type { FindContent } from "../find-content.ts";
 import { type ResourceHandlers, whenReady } from "../handler.ts";
 import { redirectTarget } from "../redirect-target.ts";
 import { Refusal } from "../refusal.ts";
+import type { ReleasePins } from "../release-pins.ts";
 import { step } from "../tracing.ts";
 
 interface BlobParts {
@@ -24,6 +25,7 @@ interface BlobParts {
   readonly sources: BlobSources;
   readonly bytesOf: (node: string) => NodeBytes | undefined;
   readonly commit: CommitRecords;
+  readonly release: ReleasePins;
   readonly clients: Pick<ClientOrigin, "origin">;
   readonly maxStalenessMs: number;
   readonly log: Logger;
@@ -237,7 +239,7 @@ async function remove(
   exchange: Exchange,
   name: string,
   digest: Digest,
-  { catalog, find, commit, answers }: BlobParts,
+  { catalog, find, commit, release, answers }: BlobParts,
 ): Promise<void> {
   await find.blob(name, digest);
   const by = catalog.referencedBy(name, digest);
@@ -246,7 +248,7 @@ async function remove(
       detail: { referencedBy: by.slice(0, 20) },
     });
   }
-  catalog.pins.unpin(name, digest);
+  await release(name, digest);
   let version: string;
   try {
     version = await commit([{ kind: "delete-link", repository: name, digest }]);

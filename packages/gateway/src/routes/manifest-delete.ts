@@ -9,6 +9,7 @@ import type { Exchange } from "../exchange.ts";
 import type { FindContent } from "../find-content.ts";
 import type { Handler } from "../handler.ts";
 import { Refusal } from "../refusal.ts";
+import type { ReleasePins } from "../release-pins.ts";
 
 interface ManifestDeleteParts {
   readonly access: Access;
@@ -16,6 +17,7 @@ interface ManifestDeleteParts {
   readonly catalog: Catalog;
   readonly find: FindContent;
   readonly commit: CommitRecords;
+  readonly release: ReleasePins;
 }
 
 /** `DELETE /v2/<name>/manifests/<reference>` (OCI distribution-spec, end-9): by tag the tag, by digest the manifest and every tag that names it. */
@@ -61,7 +63,7 @@ async function deleteByDigest(
   digest: Digest,
   condition: TagCondition | undefined,
   principal: Principal,
-  { catalog, find, commit }: ManifestDeleteParts,
+  { catalog, find, commit, release }: ManifestDeleteParts,
 ): Promise<string> {
   if (condition !== undefined) throw new Refusal("UNSUPPORTED", "a condition needs a tag", { status: 400 });
   await find.manifest(name, digest);
@@ -71,7 +73,7 @@ async function deleteByDigest(
       detail: { referencedBy: by.slice(0, 20) },
     });
   }
-  catalog.pins.unpin(name, digest);
+  await release(name, digest);
   try {
     return await commit([{ kind: "delete-manifest", repository: name, digest, who: who(principal) }]);
   } catch (error) {

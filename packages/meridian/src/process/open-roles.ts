@@ -8,7 +8,7 @@ import { openLmdbStore } from "@meridian/keyvalue";
 import { deriveKey, type LimitStore, openLimitStore } from "@meridian/limits";
 import { fileTlsSource } from "@meridian/pki";
 import { createTokenVerifier, openPolicy, type Policy, type PolicyLogClient } from "@meridian/policy";
-import { startReplicator } from "@meridian/replicator";
+import { registerRetirement, startReplicator } from "@meridian/replicator";
 import { type HealthCheck, systemRandom as random, systemTimers as timers } from "@meridian/runtime";
 import { withSmallBlobCache } from "@meridian/storage";
 import { policyV1 } from "@meridian/wire";
@@ -136,6 +136,7 @@ export async function openCatalogOf(base: Foundation, logs: EventLogs, stack: As
       log,
     }),
   );
+  registerRetirement({ rpc: base.rpc, topology, catalog, timers });
   // A gateway brings this check itself.
   if (!roles.has(Role.gateway)) base.checks.push(catalogCheck(catalog));
   return catalog;
@@ -178,6 +179,8 @@ export async function openReplicator(
 ): Promise<void> {
   const { clock, log, rpc, peers, monitor, nodes } = base;
   const { logs, catalog, policy, oracle } = inputs;
+  const { folder } = base.identity;
+  const marks = stack.use(await openLmdbStore({ path: folder("collection"), volatile: true, log }));
   const replicator = stack.use(
     await startReplicator(replicatorConfig(base), {
       topology: base.identity.topology,
@@ -187,6 +190,7 @@ export async function openReplicator(
       catalog,
       rpc,
       settings: policy.state.repositories,
+      collection: { config: base.loaded.config.collection, marks, settingsFile: folder("collection.json") },
       readBlob: createBlobReading({ topology: base.identity.topology, nodes }),
       clock,
       timers,

@@ -3,7 +3,7 @@ import { blobNodeConfigSchema } from "@meridian/blob-node";
 import { linksSchema, topologySchema } from "@meridian/cluster";
 import { gatewayConfigSchema } from "@meridian/gateway";
 import { limitsConfigSchema, redisConfigSchema } from "@meridian/limits";
-import { replicatorConfigSchema } from "@meridian/replicator";
+import { collectionConfigSchema, replicatorConfigSchema } from "@meridian/replicator";
 import { z } from "zod";
 import { storageSchema } from "./storage-config.ts";
 
@@ -31,12 +31,6 @@ const logSchema = z.discriminatedUnion("driver", [
     durableAcks: z.boolean().default(false),
   }),
 ]);
-
-/** What is kept although nothing needs it any more. The same in every process of every site. */
-const collectionSchema = z.strictObject({
-  /** How long a client that was told of a blob may take until it pushes the manifest, in milliseconds; default 24 h. */
-  pinMs: z.int().min(1).default(86_400_000),
-});
 
 /** The configuration of one process (`meridian serve --config`). Unknown keys are refused; every problem is listed. */
 export const siteConfigSchema = z
@@ -82,7 +76,7 @@ export const siteConfigSchema = z
     links: linksSchema.default({}),
     blobNode: blobNodeConfigSchema.omit({ bytes: true, links: true }).prefault({}),
     replicator: replicatorConfigSchema.omit({ links: true }).prefault({}),
-    collection: collectionSchema.prefault({}),
+    collection: collectionConfigSchema.prefault({}),
     auth: authConfigSchema.omit({ cluster: true, dataDir: true }).prefault({}),
     telemetry: z
       .strictObject({

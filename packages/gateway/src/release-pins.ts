@@ -1,0 +1,33 @@
+import type { Catalog } from "@meridian/catalog";
+import type { Peers, Topology } from "@meridian/cluster";
+import type { Digest } from "@meridian/oci";
+import type { Logger } from "@meridian/runtime";
+import { collectionV1 } from "@meridian/wire";
+
+/**
+ * Ends what clients were told of a digest at every gateway of this site, for a client deletes it: else its link would be
+ * written again. A gateway that cannot be told may do so. Never rejects.
+ */
+export type ReleasePins = (repository: string, digest: Digest) => Promise<void>;
+
+const TIMEOUT_MS = 1_000;
+
+export function createReleasePins(options: {
+  readonly topology: Topology;
+  readonly peers: Peers;
+  readonly catalog: Pick<Catalog, "pins">;
+  readonly log: Logger;
+}): ReleasePins {
+  const { topology, peers, catalog, log } = options;
+  return async (repository, digest) => {
+    catalog.pins.unpin(repository, digest);
+    const others = peers.processes("gateway", topology.site).filter(({ process }) => process !== topology.process);
+    const told = others.map((address) =>
+      peers
+        .client(collectionV1.ConfirmService, address)
+        .release({ repository, digest }, { timeoutMs: TIMEOUT_MS })
+        .catch((error: unknown) => log.debug("a gateway keeps its pins", { gateway: address.process, error })),
+    );
+    await Promise.all(told);
+  };
+}
