@@ -3,7 +3,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Topology } from "@meridian/cluster";
 import { createIdentifyPeer, type DevPki, ensureDevPki, fileTlsSource } from "@meridian/pki";
-import { createLogger, createSystemClock, type LogFields, type Logger, systemTimers } from "@meridian/runtime";
+import {
+  createLogger,
+  createManualTime,
+  createSystemClock,
+  type LogFields,
+  type Logger,
+  type ManualTime,
+  systemTimers,
+  type Timers,
+} from "@meridian/runtime";
 import { type BlobStore, type ByteSink, openFilesystemStore } from "@meridian/storage";
 import { createByteClient, type NodeBytes, type NodeDirectory } from "@meridian/transfer";
 import { type BlobNodeConfig, blobNodeConfigSchema } from "./config.ts";
@@ -41,6 +50,10 @@ export interface TestNode extends AsyncDisposable {
 }
 
 const SITES = ["eu", "us", "ap"];
+// Nothing is a stall by the machine's time, however busy it is: a test about stalls moves a StallTime.
+const NEVER_MS = 60_000;
+const DEADLINE_MS = 30_000;
+const STEP_MS = 20;
 
 const clock = createSystemClock();
 
@@ -97,7 +110,7 @@ export async function createTestCluster(pki: DevPki): Promise<TestCluster> {
       const topology = topologyOf(site);
       const parsed = blobNodeConfigSchema.parse({
         bytes: { host: "127.0.0.1", port: 0 },
-        stallTimeoutMs: 500,
+        stallTimeoutMs: NEVER_MS,
         ...config,
       });
       const node = started.use(
@@ -145,11 +158,33 @@ export class Collected implements ByteSink {
   }
 }
 
-/** Waits until it holds, for at most five seconds. */
+/** Waits until it holds, for at most half a minute. */
 export async function until(holds: () => boolean, what: string): Promise<void> {
-  const deadline = performance.now() + 5_000;
+  const deadline = performance.now() + DEADLINE_MS;
   while (!holds()) {
     if (performance.now() > deadline) throw new Error(`never happened: ${what}`);
     await systemTimers.sleep(2);
+  }
+}
+
+/**
+ * Time for a node whose watches are moved by the test: what is silent is so for as long as the test says, and what only
+ * has to wait for a busy machine is not. Everything else of the node goes by the system's timers.
+ */
+export class StallTime {
+  readonly #manual: ManualTime = createManualTime(0);
+  readonly clock = this.#manual.clock;
+  readonly timers: Timers = { ...systemTimers, every: this.#manual.timers.every };
+
+  /** Lets time pass in small steps until it holds; resolves with the milliseconds that passed for the node. */
+  async passUntil(holds: () => boolean, what: string): Promise<number> {
+    const began = this.clock.monotonic();
+    const deadline = performance.now() + DEADLINE_MS;
+    while (!holds()) {
+      if (performance.now() > deadline) throw new Error(`never happened: ${what}`);
+      await this.#manual.advance(STEP_MS);
+      await systemTimers.sleep(2);
+    }
+    return this.clock.monotonic() - began;
   }
 }

@@ -87,9 +87,10 @@ test("the hash never changes: sites of different versions must agree", () => {
   assert.deepEqual(ranks, ["eu/a eu/c eu/b us/d", "eu/a eu/b us/d eu/c", "eu/c eu/a eu/b us/d"]);
 });
 
-test("10 000 rankings of three nodes take well under a second", () => {
+test("10 000 rankings of three nodes take well under a second of CPU time", () => {
   const nodes = nodesOf(3);
-  const started = performance.now();
+  const started = process.cpuUsage();
   for (let index = 0; index < 10_000; index += 1) rankNodes(digests[index % KEYS]!, nodes);
-  assert.ok(performance.now() - started < 1_000);
+  const { user, system } = process.cpuUsage(started);
+  assert.ok(user + system < 1_000_000, `${user + system} µs`);
 });

@@ -62,9 +62,10 @@ test("refuses names that the grammar does not make", () => {
 });
 
 test("refuses hostile names quickly", () => {
-  const started = performance.now();
+  const started = process.cpuUsage();
   for (const part of ["a-", "a__", "a/", "0."]) assert.equal(tryParseRepository(`${part.repeat(120)}!`), undefined);
-  assert.ok(performance.now() - started < 100);
+  const { user, system } = process.cpuUsage(started);
+  assert.ok(user + system < 100_000, `${user + system} µs of CPU time`);
 });
 
 test("takes tags of up to 128 characters", () => {

@@ -24,13 +24,14 @@ describe("ensureDevPki", () => {
 
   const leaf = async (path: string): Promise<X509Certificate> => new X509Certificate(await readFile(path));
 
-  it("makes three sites within a second, once everything is loaded", async () => {
+  it("makes three sites within a second of CPU time, once everything is loaded", async () => {
     const clock = createSystemClock();
     await ensureDevPki({ dir: freshDir(), trustDomain, sites: [site("eu")], clock });
-    const started = performance.now();
+    const started = process.cpuUsage();
     const pki = await ensureDevPki({ dir: freshDir(), trustDomain, sites: ["eu", "us", "ap"].map(site), clock });
     assert.equal(pki.issued, 1 + 3 * 3);
-    assert.ok(performance.now() - started < 1_000);
+    const { user, system } = process.cpuUsage(started);
+    assert.ok(user + system < 1_000_000, `${user + system} µs`);
   });
 
   it("puts the names into the certificates", async () => {

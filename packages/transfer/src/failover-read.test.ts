@@ -2,12 +2,13 @@ import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { describe, it } from "node:test";
 import { ContentError, type Digest } from "@meridian/oci";
-import { createSystemClock, systemTimers } from "@meridian/runtime";
+import { createManualTime, createSystemClock, systemTimers } from "@meridian/runtime";
 import { type FailoverReadOptions, failoverRead } from "./failover-read.ts";
 import { createMemoryNode, type MemoryNode } from "./memory-node.ts";
 import { collect } from "./test-cluster.ts";
 
 const content = randomBytes(1_000_000);
+const STEP_MS = 5;
 
 function nodes(...names: string[]): { all: Map<string, MemoryNode>; digest: Digest } {
   const all = new Map(names.map((name) => [name, createMemoryNode(name)]));
@@ -28,6 +29,24 @@ function read(
     timers: systemTimers,
     ...options,
   });
+}
+
+/** The same, while time passes that the machine's own load has no part in. */
+async function readInTime(
+  cluster: Parameters<typeof read>[0],
+  options: Parameters<typeof read>[1],
+  { clock, timers, advance } = createManualTime(0),
+) {
+  let settled = false;
+  const reading = read(cluster, { clock, timers, ...options }).finally(() => {
+    settled = true;
+  });
+  reading.catch(() => {});
+  for (let steps = 0; !settled; steps++) {
+    assert.ok(steps < 1_000, "it ends");
+    await advance(STEP_MS);
+  }
+  return reading;
 }
 
 function fromOffset(limit: number, act: (signal?: AbortSignal) => Promise<void>): MemoryNode["beforeChunk"] {
@@ -63,7 +82,7 @@ describe("failoverRead", () => {
     const wake = Promise.withResolvers<void>();
     cluster.all.get("eu/a")!.beforeChunk = fromOffset(500_000, () => wake.promise);
     const sink = collect();
-    const result = await read(cluster, { sink, stallTimeoutMs: 40 });
+    const result = await readInTime(cluster, { sink, stallTimeoutMs: 40 });
     wake.resolve();
     await systemTimers.sleep(5);
     assert.deepEqual(sink.bytes(), content);
@@ -73,7 +92,7 @@ describe("failoverRead", () => {
   it("replaces a source that does not answer at all", async () => {
     const cluster = nodes("eu/a", "us/b");
     const sink = collect();
-    const { sources } = await read(cluster, {
+    const { sources } = await readInTime(cluster, {
       sink,
       stallTimeoutMs: 40,
       open: (source, span) =>
@@ -86,9 +105,10 @@ describe("failoverRead", () => {
 
   it("does not blame the source for a slow sink", async () => {
     const cluster = nodes("eu/a", "us/b");
+    const time = createManualTime(0);
     let chunks = 0;
-    const slow = { write: () => (chunks++ === 1 ? systemTimers.sleep(150) : undefined) };
-    const { sources } = await read(cluster, { sink: slow, stallTimeoutMs: 40 });
+    const slow = { write: () => (chunks++ === 1 ? time.timers.sleep(150) : undefined) };
+    const { sources } = await readInTime(cluster, { sink: slow, stallTimeoutMs: 40 }, time);
     assert.deepEqual(sources, ["eu/a"]);
   });
 
@@ -141,8 +161,9 @@ describe("failoverRead", () => {
     const cluster = nodes("eu/a", "us/b");
     const first = cluster.all.get("eu/a")!;
     first.route = "stream";
-    first.beforeChunk = fromOffset(900_000, () => systemTimers.sleep(150));
-    const { sources } = await read(cluster, { sink: collect(), stallTimeoutMs: 40 });
+    const time = createManualTime(0);
+    first.beforeChunk = fromOffset(900_000, () => time.timers.sleep(150));
+    const { sources } = await readInTime(cluster, { sink: collect(), stallTimeoutMs: 40 }, time);
     assert.deepEqual(sources, ["eu/a"]);
   });
 

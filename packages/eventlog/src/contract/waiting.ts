@@ -1,7 +1,7 @@
 import { isContentError } from "@meridian/oci";
 import type { Cursor, EventLog, LogEntry, TailBatch } from "../event-log.ts";
 
-const DEADLINE_MS = 15_000;
+const DEADLINE_MS = 60_000;
 
 /** The result, or an error that says what was awaited when it takes too long. Keeps the process alive meanwhile. */
 export async function within<T>(what: string, result: Promise<T>, deadlineMs = DEADLINE_MS): Promise<T> {
