@@ -1,6 +1,7 @@
 import { after, before, describe } from "node:test";
 import { cosignTests } from "./clients/cosign.ts";
 import { craneTests } from "./clients/crane.ts";
+import { helmTests } from "./clients/helm.ts";
 import { Lab } from "./clients/lab.ts";
 import { orasTests } from "./clients/oras.ts";
 import { regctlTests } from "./clients/regctl.ts";
@@ -21,4 +22,5 @@ describe("clients that come by go install, against three sites", () => {
   regctlTests(lab);
   orasTests(lab);
   cosignTests(lab);
+  helmTests(lab);
 });
