@@ -41,7 +41,18 @@ test("anything else is refused", () => {
     encode([1, ["eu", "1", "id", -1]]),
     "A".repeat(9_000),
   ];
-  for (const token of wrong) {
+  const utf8 = Buffer.from([...Buffer.from('[1,["'), ...Buffer.alloc(4_000, 0xa2), ...Buffer.from('","1","id",1]]')]);
+  const respelt = [
+    // Each byte that is no UTF-8 would become three.
+    utf8.toString("base64url"),
+    // Each sequence would become twenty digits.
+    Buffer.from(`[1,${Array.from({ length: 300 }, (_, n) => `["${n}","1","",9e15]`).join(",")}]`).toString("base64url"),
+    Buffer.from('[1,["eu","01","id",1]]').toString("base64url"),
+    Buffer.from('[1, ["eu","1","id",1]]').toString("base64url"),
+    encode([1, ["us", "1", "id", 1], ["eu", "1", "id", 1]]),
+    encode([1, ["eu", "1", "id", 1], ["eu", "1", "id", 2]]),
+  ];
+  for (const token of [...wrong, ...respelt]) {
     assert.throws(() => parseVersion(token), { kind: "invalid" }, token.slice(0, 40));
   }
   assert.deepEqual(parseVersion(encode([1])), new Map());

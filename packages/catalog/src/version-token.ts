@@ -35,7 +35,12 @@ export function parseVersion(token: string): VersionVector {
   if (!Array.isArray(rows) || rows[0] !== FORMAT) {
     throw malformed();
   }
-  return new Map(rows.slice(1).map(parseRow));
+  const vector = new Map(rows.slice(1).map(parseRow));
+  // Only what was written here: other spellings of the same vector could grow beyond every bound when they are written again.
+  if (formatVersion(vector) !== token) {
+    throw malformed();
+  }
+  return vector;
 }
 
 /** The least vector that is at or beyond all of them, as a token. @throws ContentError `invalid`. */

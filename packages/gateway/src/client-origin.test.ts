@@ -41,6 +41,8 @@ describe("a client's address", () => {
     ],
     ["is the proxy's when the header is rubbish", request("10.0.0.1", { "x-forwarded-for": "<script>" }), "10.0.0.1"],
     ["is unmapped", request("::ffff:192.0.2.1", {}), "192.0.2.1"],
+    ["has no zone", request("fe80::1%eth0", {}), "fe80::1"],
+    ["has none of a proxy's either", request("10.0.0.1", { "x-forwarded-for": "2001:db8::1%zz0-" }), "2001:db8::1"],
   ];
   for (const [name, exchange, expected] of cases) test(name, () => assert.equal(origin.address(exchange), expected));
 });

@@ -22,16 +22,16 @@ export function createClientOrigin(options: {
 }): ClientOrigin {
   const trusted = blockList(options.trustedProxies);
   const isTrusted = (address: string): boolean => {
-    const plain = unmapped(address);
+    const plain = plainAddress(address);
     const family = isIP(plain);
     return family !== 0 && trusted.check(plain, family === 6 ? "ipv6" : "ipv4");
   };
   const byProxy = options.trustedProxies.length === 0 ? () => false : isTrusted;
   return {
     address(exchange) {
-      const peer = unmapped(exchange.peerAddress);
+      const peer = plainAddress(exchange.peerAddress);
       if (!byProxy(peer)) return peer;
-      const hops = (exchange.header("x-forwarded-for") ?? "").split(",").map((hop) => unmapped(hop.trim()));
+      const hops = (exchange.header("x-forwarded-for") ?? "").split(",").map((hop) => plainAddress(hop.trim()));
       // Proxies append: the last hop that is no trusted proxy is the client.
       return hops.findLast((hop) => isIP(hop) !== 0 && !isTrusted(hop)) ?? peer;
     },
@@ -50,9 +50,14 @@ function lastOf(list: string | undefined): string | undefined {
   return list?.split(",").at(-1)?.trim();
 }
 
-/** An IPv4 address that arrived on an IPv6 socket, without its prefix. */
-function unmapped(address: string): string {
-  return address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
+/**
+ * An IPv4 address that arrived on an IPv6 socket without its prefix, an IPv6 address without its zone: that names an
+ * interface of whoever wrote it, in almost any characters (RFC 4007 §11), and says nothing here.
+ */
+function plainAddress(address: string): string {
+  const zone = address.indexOf("%");
+  const plain = zone > 0 && isIP(address) === 6 ? address.slice(0, zone) : address;
+  return plain.startsWith("::ffff:") && plain.includes(".") ? plain.slice(7) : plain;
 }
 
 function blockList(entries: readonly string[]): BlockList {
