@@ -49,6 +49,20 @@ describe("what this site has not heard of yet", () => {
     assert.match(String(answer.headers.warning), /^299 - "site us could not be asked/);
   });
 
+  test("may be newer than what a name says here, which a Warning tells while a site is down", async () => {
+    const here = adminOf(eu, "behind/app");
+    const { digest } = await here.pushImage("v1");
+    const byName = ["/manifests/v1", "/manifests/absent", "/tags/list", `/referrers/${digest}`];
+    const warnings = () => Promise.all(byName.map(async (path) => (await here.get(path)).headers.warning));
+    assert.deepEqual(new Set(await warnings()), new Set([undefined]));
+    eu.health.set("us", "down");
+    const told = await warnings();
+    const byDigest = await here.get(`/manifests/${digest}`);
+    eu.health.clear();
+    for (const warning of told) assert.match(String(warning), /^299 - "site eu cannot reach us: [ -~]+"$/);
+    assert.equal(byDigest.headers.warning, undefined);
+  });
+
   test("is 503 for a push that references it while a site could not be asked", async () => {
     const here = adminOf(eu, "split/app");
     const config = await here.pushBlob(Buffer.from("{}"));

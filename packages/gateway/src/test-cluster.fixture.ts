@@ -144,7 +144,7 @@ async function startSite(
   const rpc = wiring.servers.get(`${name}/gateway-1`)!;
   const peers = peersOf(topology, wiring);
   const catalog = await openTestCatalog(name, options.config?.sparse ?? false, opened);
-  const health: TestSite["health"] = new Map();
+  const health = new SiteStates();
   const grants: TestSite["grants"] = new Map();
   const settings = new RepositorySettingsTable();
   const state = { policyAgeMs: 0 };
@@ -232,14 +232,41 @@ async function openTestCatalog(site: string, sparse: boolean, opened: AsyncDispo
   return catalog;
 }
 
-function monitorOf(states: ReadonlyMap<string, SiteHealth["state"]>, others: readonly string[]): SiteMonitor {
-  const stateOf = (site: string): SiteHealth["state"] => states.get(site) ?? "live";
+/** What a site thinks of the others, and who wants to hear of a change. */
+class SiteStates extends Map<string, SiteHealth["state"]> {
+  readonly listeners = new Set<(health: SiteHealth) => void>();
+
+  healthOf(site: string): SiteHealth {
+    return { site, state: this.get(site) ?? "live", rttMs: 10, failing: [] };
+  }
+
+  override set(site: string, state: SiteHealth["state"]): this {
+    super.set(site, state);
+    this.#changed(site);
+    return this;
+  }
+
+  override clear(): void {
+    const sites = [...this.keys()];
+    super.clear();
+    for (const site of sites) this.#changed(site);
+  }
+
+  #changed(site: string): void {
+    for (const changed of this.listeners) changed(this.healthOf(site));
+  }
+}
+
+function monitorOf(states: SiteStates, others: readonly string[]): SiteMonitor {
   return {
-    health: (site) => ({ site, state: stateOf(site), rttMs: 10, failing: [] }),
-    live: () => others.filter((site) => stateOf(site) === "live"),
+    health: (site) => states.healthOf(site),
+    live: () => others.filter((site) => states.healthOf(site).state === "live"),
     ordered: () => others,
     report: () => undefined,
-    subscribe: () => ({ [Symbol.dispose]: () => undefined }),
+    subscribe(changed) {
+      states.listeners.add(changed);
+      return { [Symbol.dispose]: () => states.listeners.delete(changed) };
+    },
     async [Symbol.asyncDispose]() {},
   };
 }

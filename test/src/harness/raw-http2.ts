@@ -26,6 +26,11 @@ export class RawHttp2 implements Disposable {
     });
   }
 
+  /** Bytes that may be sent on the whole connection before the gateway has read any of them. */
+  get sessionWindow(): number {
+    return this.#session.state.remoteWindowSize ?? 0;
+  }
+
   ask(method: string, target: string, { headers, body, chunked }: RawRequest = {}): Promise<RawAnswer> {
     return new Promise((done, failed) => {
       const { pathname, search } = new URL(target, this.origin);

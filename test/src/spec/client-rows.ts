@@ -333,6 +333,32 @@ export const protocolRows: readonly Row[] = [
       const { gateway, ca } = { gateway: lab.clients.cluster.gateway(lab.way.reader), ca: lab.clients.cluster.ca };
       using client = new RawHttp2(gateway, ca);
       assert.ok(Number((await client.settings()).initialWindowSize) >= 8 * 1024 * 1024);
+      // The connection's own window has no setting: it is opened by a frame, which is here once a request is answered.
+      await client.ask("GET", "/v2/");
+      assert.ok(client.sessionWindow >= 8 * 1024 * 1024, `${client.sessionWindow}`);
+    },
+  },
+  {
+    section: "clients.md, Push",
+    must: "every answer names the registry API's version, whatever it says",
+    http2: true,
+    async run(lab) {
+      const { digest, answer } = await lab.pushImage("v1");
+      const answers = [
+        answer,
+        await lab.write("POST", "/blobs/uploads/"),
+        await lab.head("/manifests/v1"),
+        await lab.get(`/manifests/${digest}`, { "if-none-match": `"${digest}"` }),
+        await lab.get("/manifests/none"),
+        await lab.get("/tags/list"),
+        await lab.get(`/referrers/${digest}`),
+        await lab.get("/manifests/v1", { authorization: "Bearer none" }),
+        await lab.write("PATCH", "/manifests/v1"),
+        await lab.write("DELETE", "/manifests/v1"),
+      ];
+      for (const { status, headers } of answers) {
+        assert.equal(headers["docker-distribution-api-version"], "registry/2.0", `of the ${status}`);
+      }
     },
   },
   {
