@@ -1,6 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { PHASES, Promises, WrongBytes } from "./harness/crash-phases.ts";
+import { faultSocketPath, sendCommand } from "@meridian/dev";
+import type { PersistStep } from "@meridian/runtime";
+import { PHASES, Promises, type Told, WrongBytes } from "./harness/crash-phases.ts";
+import { STEPS } from "./harness/crash-steps.ts";
 import { DevProcess } from "./harness/dev-process.ts";
 import { MANIFEST_TYPE, type OciClient } from "./harness/oci-client.ts";
 import { type Seeded, seeded } from "./harness/seeded.ts";
@@ -8,17 +11,20 @@ import { command, ready, SITES, type SiteName } from "./harness/site-control.ts"
 import { until } from "./harness/until.ts";
 
 /**
- * Rounds of kill -9 at a chosen phase of a write. By hand, the more the better:
+ * Rounds of kill -9: at each step by which a write becomes durable, exactly there, and at random moments of each request.
+ * By hand, the more the better:
  * `MERIDIAN_FAULT_ROUNDS=200 node --conditions=meridian-source --test test/src/faults-crash.test.ts`;
  * MERIDIAN_SEED repeats a run's choices.
  */
-const ROUNDS = Number(process.env.MERIDIAN_FAULT_ROUNDS ?? 10);
+const ALL = { ...STEPS, ...PHASES };
+const ROUNDS = Number(process.env.MERIDIAN_FAULT_ROUNDS ?? Object.keys(ALL).length);
 const PATIENCE_MS = 30_000;
 
 describe(`kill -9 in every phase of a write, ${ROUNDS} rounds`, { timeout: 60_000 + ROUNDS * 30_000 }, () => {
   const random = seeded();
   const promises = new Promises();
   const found = { checked: 0, lost: [] as string[], wrong: [] as string[], half: [] as string[] };
+  const rounds = new Map<string, number>();
   let cluster: DevProcess;
 
   before(async () => {
@@ -28,8 +34,7 @@ describe(`kill -9 in every phase of a write, ${ROUNDS} rounds`, { timeout: 60_00
 
   test("every round ends with the site back, without repair", async (context) => {
     context.diagnostic(`MERIDIAN_SEED=${random.seed}`);
-    const counts = new Map<string, number>();
-    const names = Object.keys(PHASES);
+    const names = Object.keys(ALL);
     let round = 0;
     // Every site has rounds of its own, beside those of the others; each phase comes equally often.
     const lane = async (site: SiteName): Promise<void> => {
@@ -40,13 +45,12 @@ describe(`kill -9 in every phase of a write, ${ROUNDS} rounds`, { timeout: 60_00
           round = ROUNDS;
           throw error;
         });
-        counts.set(name, (counts.get(name) ?? 0) + 1);
+        rounds.set(name, (rounds.get(name) ?? 0) + 1);
         if (ROUNDS >= 50 && round % 10 === 0) process.stderr.write(`${round} of ${ROUNDS} rounds begun\n`);
       }
     };
     const ended = await Promise.allSettled(SITES.map(lane));
     for (const one of ended) if (one.status === "rejected") throw one.reason;
-    for (const [name, count] of counts) context.diagnostic(`${count} × ${name}`);
     context.diagnostic(`${promises.interrupted} requests were hit`);
     assert.ok(promises.interrupted > 0, "no request was hit");
   });
@@ -54,6 +58,13 @@ describe(`kill -9 in every phase of a write, ${ROUNDS} rounds`, { timeout: 60_00
   test("what was acknowledged is whole at every site; what was not is whole or absent; what was deleted is gone", async (context) => {
     await ready(cluster);
     await Promise.all(SITES.map((site) => checkSite(site)));
+    for (const [phase, count] of rounds) {
+      const [lost, wrong, half] = [found.lost, found.wrong, found.half].map(
+        (list) => list.filter((one) => one.startsWith(`${phase}: `)).length,
+      );
+      const told = `${promises.acknowledged(phase)} writes acknowledged`;
+      context.diagnostic(`${phase}: ${count} rounds, ${told}, ${lost} lost, ${wrong} wrong, ${half} half visible`);
+    }
     context.diagnostic(`${found.checked} acknowledged writes checked at ${SITES.length} sites each`);
     context.diagnostic(
       `lost: ${found.lost.length}, wrong bytes served: ${found.wrong.length}, half-visible: ${found.half.length}`,
@@ -63,13 +74,13 @@ describe(`kill -9 in every phase of a write, ${ROUNDS} rounds`, { timeout: 60_00
   });
 
   async function runRound(name: string, site: SiteName, choices: Seeded): Promise<void> {
-    const phase = PHASES[name] ?? assert.fail(name);
+    const phase = ALL[name] ?? assert.fail(name);
     const pids = cluster.run.sites.find((one) => one.name === site)?.processes.map(({ pid }) => pid) ?? [];
     let killed = false;
     const kill = (): void => {
       if (killed) return;
       killed = true;
-      for (const pid of pids) process.kill(pid, "SIGKILL");
+      for (const pid of pids.filter(isRunning)) process.kill(pid, "SIGKILL");
     };
     const restart = async (): Promise<void> => {
       // Held down and started by hand, so that the supervisor's back-off does not grow from round to round.
@@ -77,14 +88,18 @@ describe(`kill -9 in every phase of a write, ${ROUNDS} rounds`, { timeout: 60_00
       await command(cluster, { command: "site-start", site });
       await ready(cluster, [site], PATIENCE_MS * 4);
     };
+    const dieAt = async (crashAt: PersistStep, skip: number): Promise<void> => {
+      await sendCommand(faultSocketPath(cluster.home, { site, name: "site" }), { crashAt, skip });
+    };
     const others = SITES.filter((one) => one !== site);
     for (let attempt = 1; !killed; attempt++) {
       const elsewhere = cluster.at(choices.pick(others));
       try {
-        await phase({ at: cluster.at(site), elsewhere, random: choices, promises, kill, restart });
+        const parts = { phase: name, at: cluster.at(site), elsewhere, random: choices, promises };
+        await phase({ ...parts, kill, restart, dieAt, isAlive: () => pids.every(isRunning) });
         kill();
       } catch (error) {
-        if (error instanceof WrongBytes) found.wrong.push(error.message);
+        if (error instanceof WrongBytes) found.wrong.push(`${name}: ${error.message}`);
         // What another site had to do first was not done, as that one was just killed in its own round.
         else if (killed || attempt === 10)
           throw new Error(`${name} at ${site}, MERIDIAN_SEED=${random.seed}`, { cause: error });
@@ -96,24 +111,27 @@ describe(`kill -9 in every phase of a write, ${ROUNDS} rounds`, { timeout: 60_00
 
   async function checkSite(site: SiteName): Promise<void> {
     const at = cluster.at(site);
-    for (const [digest, { repository, size }] of promises.blobs) {
-      await check(`blob ${digest} of ${repository} at ${site}`, () => pullBlob(at, repository, digest, size));
+    for (const [digest, { repository, size, phase }] of promises.blobs) {
+      await check(`${phase}: blob ${digest} of ${repository} at ${site}`, () =>
+        pullBlob(at, { repository, phase }, digest, size),
+      );
       if (site === "eu") found.checked += 1;
     }
-    for (const [digest, { repository }] of promises.images) {
-      await check(`image ${digest} of ${repository} at ${site}`, () => pullImage(at, repository, digest));
+    for (const [digest, told] of promises.images) {
+      const what = `${told.phase}: image ${digest} of ${told.repository} at ${site}`;
+      await check(what, () => pullImage(at, told, digest));
       if (site === "eu") found.checked += 1;
     }
-    for (const [digest, repository] of promises.deleted) {
+    for (const [digest, { repository, phase }] of promises.deleted) {
       const answer = await at.call(`/v2/${repository}/manifests/${digest}`);
-      if (answer.status !== 404) found.half.push(`${digest} at ${site} after its delete: ${answer.status}`);
+      if (answer.status !== 404) found.half.push(`${phase}: ${digest} at ${site} after its delete: ${answer.status}`);
       if (site === "eu") found.checked += 1;
     }
-    for (const [digest, repository] of promises.open) {
-      const answer = await at.call(`/v2/${repository}/manifests/${digest}`, { method: "HEAD" });
+    for (const [digest, told] of promises.open) {
+      const answer = await at.call(`/v2/${told.repository}/manifests/${digest}`, { method: "HEAD" });
       if (answer.status === 404) continue;
-      const whole = until("it is whole", () => pullImage(at, repository, digest), PATIENCE_MS);
-      await whole.catch((error: unknown) => found.half.push(`${digest} at ${site}: ${String(error)}`));
+      const whole = until("it is whole", () => pullImage(at, told, digest), PATIENCE_MS);
+      await whole.catch((error: unknown) => found.half.push(`${told.phase}: ${digest} at ${site}: ${String(error)}`));
     }
   }
 
@@ -126,20 +144,31 @@ describe(`kill -9 in every phase of a write, ${ROUNDS} rounds`, { timeout: 60_00
     }
   }
 
-  async function pullBlob(at: OciClient, repository: string, digest: string, size: number): Promise<void> {
+  async function pullBlob(at: OciClient, told: Told, digest: string, size: number): Promise<void> {
+    const { repository, phase } = told;
     const answer = await at.call(`/v2/${repository}/blobs/${digest}`, { discard: true });
     if (answer.status !== 200) throw new Error(`${answer.status} ${answer.body}`);
-    if (answer.digest !== digest || answer.bytes !== size) found.wrong.push(`${digest} of ${repository}`);
+    if (answer.digest !== digest || answer.bytes !== size) found.wrong.push(`${phase}: ${digest} of ${repository}`);
   }
 
-  async function pullImage(at: OciClient, repository: string, digest: string): Promise<void> {
+  async function pullImage(at: OciClient, told: Told, digest: string): Promise<void> {
+    const { repository, phase } = told;
     const answer = await at.call(`/v2/${repository}/manifests/${digest}`, { headers: { accept: MANIFEST_TYPE } });
     if (answer.status !== 200) throw new Error(`${answer.status} ${answer.body}`);
-    if (answer.digest !== digest) found.wrong.push(`manifest ${digest} of ${repository}`);
+    if (answer.digest !== digest) found.wrong.push(`${phase}: manifest ${digest} of ${repository}`);
     const { config, layers } = JSON.parse(answer.body.toString()) as Record<"config", Part> & Record<"layers", Part[]>;
-    for (const part of [config, ...layers]) await pullBlob(at, repository, part.digest, part.size);
+    for (const part of [config, ...layers]) await pullBlob(at, told, part.digest, part.size);
   }
 });
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 interface Part {
   readonly digest: string;

@@ -4,4 +4,4 @@ export { type DevCluster, startDevCluster } from "./dev-cluster.ts";
 export { AlreadyRunningError } from "./leftovers.ts";
 export { createLinkFabric, type LinkFabric, splitPair } from "./link-fabric.ts";
 export { bracketed, type DevOptions, edgeOrigin, type Plan, PortTakenError } from "./plan.ts";
-export { DEV_CLUSTER } from "./process-config.ts";
+export { DEV_CLUSTER, faultSocketPath } from "./process-config.ts";

@@ -4,7 +4,16 @@ import { createNodeWatch, type Peers, type SiteMonitor, type Topology } from "@m
 import { createLocalStore, type LimitStore } from "@meridian/limits";
 import type { Decider, RepositorySettingsTable, TokenVerifier } from "@meridian/policy";
 import type { RpcServer } from "@meridian/rpc";
-import type { Clock, HealthCheck, HealthReport, Logger, Random, Timers, TlsSource } from "@meridian/runtime";
+import type {
+  Clock,
+  HealthCheck,
+  HealthReport,
+  Logger,
+  OnPersistStep,
+  Random,
+  Timers,
+  TlsSource,
+} from "@meridian/runtime";
 import type { NodeBytes } from "@meridian/transfer";
 import { collectionV1, siteV1 } from "@meridian/wire";
 import { createAccess } from "./access.ts";
@@ -79,6 +88,8 @@ export interface GatewayDeps {
   readonly timers: Timers;
   readonly random: Random;
   readonly log: Logger;
+  /** For fault tests. */
+  readonly onStep?: OnPersistStep;
   /** What /readyz and other sites' pings are told: all checks of the process, {@link Gateway.checks} included. */
   readonly health: () => Promise<HealthReport>;
 }

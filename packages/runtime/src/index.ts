@@ -8,6 +8,7 @@ export { lazyInstruments } from "./instruments.ts";
 export { explainListenError } from "./listen-error.ts";
 export type { LogFields, Logger, LogLevel } from "./logger.ts";
 export { createManualTime, type ManualTime } from "./manual-time.ts";
+export { type OnPersistStep, PERSIST_STEPS, type PersistStep } from "./persist-step.ts";
 export { type Random, systemRandom } from "./random.ts";
 export { type RunServiceOptions, runService } from "./run-service.ts";
 export { startTelemetry, type Telemetry, type TelemetryOptions } from "./telemetry.ts";

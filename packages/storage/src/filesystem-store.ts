@@ -1,7 +1,7 @@
 import { readdir, readFile, rename, rm, stat, statfs, unlink, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { ContentError, type Digest, type DigestAlgorithm } from "@meridian/oci";
-import type { Clock, Logger, Timers } from "@meridian/runtime";
+import type { Clock, Logger, OnPersistStep, Timers } from "@meridian/runtime";
 import { unlessAborted } from "./abort.ts";
 import { BlobCount } from "./blob-count.ts";
 import type { BlobInfo, BlobStore, ListOptions, OpenBlob, Upload } from "./blob-store.ts";
@@ -31,6 +31,8 @@ export interface FilesystemStoreOptions {
   readonly sweepAfterMs?: number;
   /** Buffers of reads; a pool of its own when absent. */
   readonly bufferPool?: BufferPool;
+  /** For fault tests. */
+  readonly onStep?: OnPersistStep;
 }
 
 const WEEK_MS = 7 * 24 * 3600 * 1000;
@@ -47,7 +49,7 @@ const STATS_AT_ONCE = 32;
  * @throws ContentError `unavailable` or `no-space`, in one line for the operator.
  */
 export async function openFilesystemStore(options: FilesystemStoreOptions): Promise<BlobStore> {
-  const directories = new DirectorySync();
+  const directories = new DirectorySync(options.onStep);
   const layout = new FilesystemLayout(options.root, directories);
   await layout.prepare();
   const store = new FilesystemStore(options, layout, directories);
@@ -89,6 +91,7 @@ class FilesystemStore implements BlobStore {
         readPool,
         writePool: new BufferPool({ maxBuffers: WRITE_BUFFERS, large: LARGE_WRITE_BUFFERS }),
         earlySyncs: new EarlySyncs(),
+        onStep: options.onStep,
         publishing: (digest, size, place) => this.#publishing(digest, size, place),
       }),
     );
@@ -116,13 +119,17 @@ class FilesystemStore implements BlobStore {
 
   async put(digest: Digest, content: Uint8Array): Promise<BlobInfo> {
     requireDigest(digest, content);
+    const { onStep } = this.#options;
     const path = this.#layout.blob(digest);
     const written = this.#layout.unfinishedPut();
     await this.#doing("store a blob", async () => {
       try {
-        await Promise.all([writeDurably(written, content), this.#layout.makeFolder(dirname(path))]);
+        await Promise.all([writeDurably(written, content, onStep), this.#layout.makeFolder(dirname(path))]);
+        onStep?.("after the file's fsync");
         await this.#publishing(digest, content.byteLength, async () => {
+          onStep?.("before the rename");
           await rename(written, path);
+          onStep?.("after the rename");
           const [placed] = await Promise.all([stat(path), this.#directories.sync(dirname(path))]);
           return fileState(placed);
         });

@@ -1,6 +1,7 @@
 import { rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
 import { ContentError, type Digest } from "@meridian/oci";
+import type { OnPersistStep } from "@meridian/runtime";
 import type { ByteSink, ByteSpan } from "./blob-store.ts";
 import type { BufferPool } from "./buffer-pool.ts";
 import type { DirectorySync } from "./directory-sync.ts";
@@ -25,6 +26,8 @@ export interface FilesystemUploadsParts {
   readonly readPool: BufferPool;
   readonly writePool: BufferPool;
   readonly earlySyncs: EarlySyncs;
+  /** For fault tests. */
+  readonly onStep: OnPersistStep | undefined;
   /** Runs around giving a blob its place, which resolves with the file's state there. */
   readonly publishing: (digest: Digest, size: number, place: () => Promise<string>) => Promise<void>;
 }
@@ -122,6 +125,7 @@ class FilesystemUploadBytes implements UploadBytes {
       file: upload.file,
       pool: parts.writePool,
       earlySyncs: parts.earlySyncs,
+      onStep: parts.onStep,
       position: upload.length,
       synced: upload.synced,
     });
@@ -171,12 +175,16 @@ class FilesystemUploadBytes implements UploadBytes {
 
   publish(digest: Digest): Promise<void> {
     return this.#doing("store a blob", async () => {
-      const { layout, directories, publishing } = this.#parts;
+      const { layout, directories, publishing, onStep } = this.#parts;
       const path = layout.blob(digest);
+      onStep?.("before the file's fsync");
       await Promise.all([this.#behind.sync(), layout.makeFolder(dirname(path))]);
+      onStep?.("after the file's fsync");
       await publishing(digest, this.#length, async () => {
         // Over a blob that is there already: the same bytes, but surely good ones.
+        onStep?.("before the rename");
         await rename(this.#path, path);
+        onStep?.("after the rename");
         await directories.sync(dirname(path));
         return fileState(this.#file.stat());
       });

@@ -1,3 +1,4 @@
+import type { OnPersistStep } from "@meridian/runtime";
 import type { BufferPool } from "./buffer-pool.ts";
 import type { EarlySyncs } from "./early-syncs.ts";
 import type { OpenFile } from "./open-file.ts";
@@ -10,6 +11,8 @@ export interface WriteBehindParts {
   readonly file: OpenFile;
   readonly pool: BufferPool;
   readonly earlySyncs: EarlySyncs;
+  /** For fault tests. */
+  readonly onStep?: OnPersistStep;
   /** The file's length. */
   readonly position: number;
   /** True when all of it, the length included, is on disk. */
@@ -24,6 +27,7 @@ export class WriteBehind {
   readonly #file: OpenFile;
   readonly #pool: BufferPool;
   readonly #earlySyncs: EarlySyncs;
+  readonly #onStep: OnPersistStep | undefined;
   #position: number;
   #syncedTo: number;
   #filling: { readonly buffer: Buffer; length: number } | undefined;
@@ -32,10 +36,11 @@ export class WriteBehind {
   #syncing: Promise<void> | undefined;
   #failure: { readonly error: unknown } | undefined;
 
-  constructor({ file, pool, earlySyncs, position, synced }: WriteBehindParts) {
+  constructor({ file, pool, earlySyncs, onStep, position, synced }: WriteBehindParts) {
     this.#file = file;
     this.#pool = pool;
     this.#earlySyncs = earlySyncs;
+    this.#onStep = onStep;
     this.#position = position;
     this.#syncedTo = synced ? position : NEVER;
   }
@@ -124,6 +129,7 @@ export class WriteBehind {
       done += await this.#file.write(done === 0 ? bytes : bytes.subarray(done), this.#position + done);
     }
     this.#position += bytes.length;
+    this.#onStep?.("temporary file written");
     if (this.#syncing === undefined && this.#position - this.#syncedTo >= EARLY_SYNC_BYTES) {
       this.#earlySyncs.tryRun(() => this.#startSync());
     }

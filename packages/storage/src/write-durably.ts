@@ -1,11 +1,12 @@
 import { close, fdatasync, open, write } from "node:fs";
+import type { OnPersistStep } from "@meridian/runtime";
 
 /**
  * Writes a new file and makes its bytes survive a power loss; its name does not yet. With plain descriptors: a file
  * handle's promises cost several times as much as the calls, which counts for content of a few hundred bytes.
  * @throws the first failing call's error; what there is of the file stays.
  */
-export function writeDurably(path: string, content: Uint8Array): Promise<void> {
+export function writeDurably(path: string, content: Uint8Array, onStep?: OnPersistStep): Promise<void> {
   return new Promise((resolve, reject) => {
     open(path, "wx", 0o600, (openError, fd) => {
       if (openError !== null) return reject(openError);
@@ -16,8 +17,10 @@ export function writeDurably(path: string, content: Uint8Array): Promise<void> {
           else reject(error);
         });
       writeAll(fd, content, (writeError) => {
-        if (writeError === null) fdatasync(fd, finish);
-        else finish(writeError);
+        if (writeError !== null) return finish(writeError);
+        onStep?.("temporary file written");
+        onStep?.("before the file's fsync");
+        fdatasync(fd, finish);
       });
     });
   });

@@ -1,4 +1,5 @@
 import { ContentError, ContentErrorKind } from "@meridian/oci";
+import type { OnPersistStep } from "@meridian/runtime";
 import { witnessHash } from "../cursor.ts";
 import type { AppendOptions, ConditionalEntry, NewEntry } from "../event-log.ts";
 import { expiredSessions, isSessionSubject, newSession, type SessionWriter } from "../session.ts";
@@ -48,13 +49,15 @@ const MAX_BATCH = 4_096;
 export class AppendQueue {
   readonly #file: LogFile;
   readonly #writer: SessionWriter;
+  readonly #onStep: OnPersistStep | undefined;
   #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
   #closed = false;
 
-  constructor(file: LogFile, writer: SessionWriter) {
+  constructor(file: LogFile, writer: SessionWriter, onStep?: OnPersistStep) {
     this.#file = file;
     this.#writer = writer;
+    this.#onStep = onStep;
   }
 
   /** Resolves with the entries' sequences; when an expectation fails none of them is written. */
@@ -97,6 +100,7 @@ export class AppendQueue {
   async #commit(batch: readonly Waiting[]): Promise<void> {
     const heads = new Map<AppendTarget, Head>();
     const outcomes: Outcome[] = [];
+    this.#onStep?.("before the log's commit");
     await this.#file.write(() => {
       for (const waiting of batch) {
         outcomes.push(this.#apply(waiting, heads));
@@ -105,6 +109,7 @@ export class AppendQueue {
         this.#file.heads.putSync(idKey(meta.id), sequenceValue(sequence));
       }
     });
+    this.#onStep?.("after the log's commit");
     for (const [target, { meta, sequence }] of heads) {
       if (target.meta === meta) {
         target.sessionDue = false;

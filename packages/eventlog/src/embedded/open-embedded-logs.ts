@@ -1,5 +1,5 @@
 import { ContentError, ContentErrorKind } from "@meridian/oci";
-import { type Clock, type Logger, type Random, systemTimers, type Timers } from "@meridian/runtime";
+import { type Clock, type Logger, type OnPersistStep, type Random, systemTimers, type Timers } from "@meridian/runtime";
 import { newIncarnation } from "../cursor.ts";
 import type { EventLog, EventLogs, OpenOptions } from "../event-log.ts";
 import { LocalBulletin } from "../local-bulletin.ts";
@@ -22,6 +22,8 @@ export interface EmbeddedLogsOptions {
   /** For heartbeats; the system's when absent. */
   readonly timers?: Timers;
   readonly log?: Logger;
+  /** For fault tests. */
+  readonly onStep?: OnPersistStep;
 }
 
 /**
@@ -50,7 +52,7 @@ class EmbeddedLogs implements EventLogs {
   constructor(file: LogFile, options: Omit<EmbeddedLogsOptions, "path">) {
     this.#file = file;
     this.#options = options;
-    this.#queue = new AppendQueue(file, options);
+    this.#queue = new AppendQueue(file, options, options.onStep);
   }
 
   async open(stream: string, options: OpenOptions = {}): Promise<EventLog> {

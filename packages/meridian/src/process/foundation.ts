@@ -6,6 +6,7 @@ import {
   type HealthCheck,
   type IdentifyPeer,
   type Logger,
+  type OnPersistStep,
   type SystemClock,
   type TlsSource,
   systemTimers as timers,
@@ -27,6 +28,8 @@ export interface Foundation {
   readonly monitor: SiteMonitor;
   readonly nodes: NodeDirectory;
   readonly checks: HealthCheck[];
+  /** Absent but under `faults: true`. */
+  readonly onStep?: OnPersistStep;
 }
 
 /** Opens it on the stack: TLS, the gRPC server (not listening yet), callers of the other processes, their health. */
@@ -35,6 +38,7 @@ export function openFoundation(
   identity: ProcessIdentity,
   log: Logger,
   stack: AsyncDisposableStack,
+  onStep?: OnPersistStep,
 ): Foundation {
   const clock = createSystemClock();
   const { topology } = identity;
@@ -52,5 +56,5 @@ export function openFoundation(
       timers,
     }),
   );
-  return { loaded, identity, clock, log, tls, identify, rpc, peers, monitor, nodes, checks: [] };
+  return { loaded, identity, clock, log, tls, identify, rpc, peers, monitor, nodes, checks: [], onStep };
 }

@@ -8,9 +8,9 @@ import { s3Credentials } from "./s3-credentials.ts";
 import type { S3Config } from "./storage-config.ts";
 
 /** Opens what the blob node keeps its bytes in. The S3 client is loaded only when a bucket is configured. */
-export async function openBlobs({ clock, log, loaded, identity }: Foundation): Promise<BlobStore> {
+export async function openBlobs({ clock, log, loaded, identity, onStep }: Foundation): Promise<BlobStore> {
   const { s3 } = loaded.config.storage;
-  if (s3 === undefined) return openFilesystemStore({ root: identity.folder("blobs"), clock, timers, log });
+  if (s3 === undefined) return openFilesystemStore({ root: identity.folder("blobs"), clock, timers, log, onStep });
   const credentials = await s3Credentials(s3, { env: process.env, clock });
   const { openS3Store } = await import("@meridian/storage/s3");
   const { endpoint, bucket, prefix, region, pathStyle, sse, redirect, createBucket } = s3;

@@ -1,7 +1,7 @@
 import { readFile } from "node:fs/promises";
 import { type EventLogs, openEmbeddedLogs, openNatsLogs } from "@meridian/eventlog";
 import { isContentError } from "@meridian/oci";
-import type { Clock, Logger, Random, Timers } from "@meridian/runtime";
+import type { Clock, Logger, OnPersistStep, Random, Timers } from "@meridian/runtime";
 import { usageError } from "../exit-status.ts";
 import type { ProcessIdentity } from "./identity.ts";
 import type { SiteConfig, SiteSecrets } from "./site-config.ts";
@@ -38,13 +38,14 @@ async function openOnce(
     readonly timers: Timers;
     readonly random: Random;
     readonly log: Logger;
+    readonly onStep?: OnPersistStep;
   },
 ): Promise<EventLogs> {
-  const { identity, secrets, clock, timers, random, log } = inputs;
+  const { identity, secrets, clock, timers, random, log, onStep } = inputs;
   const { site, process } = identity.topology;
   const writer = `${site}/${process}`;
   if (config.log.driver === "embedded") {
-    return openEmbeddedLogs({ path: identity.folder("log"), site, writer, clock, timers, random, log });
+    return openEmbeddedLogs({ path: identity.folder("log"), site, writer, clock, timers, random, log, onStep });
   }
   const { servers, user, replicas, durableAcks } = config.log;
   const tls = await readTls(config.log.tls);

@@ -53,7 +53,9 @@ export async function openProcess(
     log,
   });
   stack.defer(() => telemetry.shutdown());
-  const base = openFoundation(loaded, identity, log, stack);
+  const faults = config.faults ? await import("@meridian/dev/control") : undefined;
+  const crash = faults?.createCrashPoint(() => process.kill(process.pid, "SIGKILL"));
+  const base = openFoundation(loaded, identity, log, stack, crash?.reached);
   stack.use(watchTopology({ path: loaded.path, live: identity.live, timers, log }));
   let started = false;
   base.checks.push({
@@ -62,9 +64,8 @@ export async function openProcess(
       if (!started) throw new Error("not every role has started yet");
     },
   });
-  if (config.faults && config.faultSocket !== undefined) {
-    const { startFaultHooks } = await import("@meridian/dev/control");
-    stack.use(await startFaultHooks({ socket: config.faultSocket, clock: base.clock }));
+  if (faults !== undefined && crash !== undefined && config.faultSocket !== undefined) {
+    stack.use(await faults.startFaultHooks({ socket: config.faultSocket, clock: base.clock, crash }));
   }
   const health = createHealth({
     checks: () => base.checks,
@@ -104,10 +105,10 @@ async function openLogRoles(
   stack: AsyncDisposableStack,
 ): Promise<void> {
   const { config, secrets } = base.loaded;
-  const { identity, clock, log, checks } = base;
+  const { identity, clock, log, checks, onStep } = base;
   const { roles } = identity;
   const logs = stack.use(
-    await openLog(config, { identity, secrets, clock, timers, random, log, signal: inputs.signal }),
+    await openLog(config, { identity, secrets, clock, timers, random, log, onStep, signal: inputs.signal }),
   );
   checks.push({ name: "log", check: (signal) => logs.probe(signal) });
   const policy = stack.use(await openPolicyOf(base, logs));

@@ -212,7 +212,7 @@ export async function openGateway(
   },
   stack: AsyncDisposableStack,
 ): Promise<void> {
-  const { clock, log, rpc, peers, monitor, nodes, loaded } = base;
+  const { clock, log, rpc, peers, monitor, nodes, loaded, onStep } = base;
   const { gateway: config } = loaded.config;
   if (config === undefined) return;
   const verifier = stack.use(
@@ -247,6 +247,7 @@ export async function openGateway(
         timers,
         random,
         log,
+        onStep,
         health: inputs.health,
       },
     ),
