@@ -10,6 +10,9 @@ import { digestOf, makeImage } from "./harness/oci-client.ts";
 import { needs } from "./harness/programs.ts";
 import { until } from "./harness/until.ts";
 
+/** How long signed URLs live: long enough for the reads of a test, and soon over. */
+const LINK_MS = 5_000;
+
 describe("a site whose blobs are in a bucket", { skip: needs("minio") }, () => {
   const image = makeImage(12_000_000, 300_000);
   const [large, small] = image.layers as [Buffer, Buffer];
@@ -23,7 +26,7 @@ describe("a site whose blobs are in a bucket", { skip: needs("minio") }, () => {
     minio = resources.use(await Minio.start());
     const overlay = join(tmpdir(), `meridian-s3-${process.pid}.yaml`);
     resources.defer(() => rmSync(overlay, { force: true }));
-    writeFileSync(overlay, "storage: { s3: { redirect: true } }\n");
+    writeFileSync(overlay, `storage: { s3: { redirect: true } }\ngateway: { maxStalenessMs: ${LINK_MS} }\n`);
     const url = minio.endpoint.replace("127.0.0.1", "localhost");
     cluster = resources.use(await DevProcess.start("--sites", "1", "--s3", url, "--config", overlay));
   });
@@ -56,11 +59,20 @@ describe("a site whose blobs are in a bucket", { skip: needs("minio") }, () => {
     assert.equal(answer.headers["meridian-route"], "redirect");
     assert.equal(answer.headers["cache-control"], "no-store");
     const url = new URL(String(answer.headers.location));
-    assert.ok(Number(url.searchParams.get("X-Amz-Expires")) <= 30);
+    assert.equal(url.searchParams.get("X-Amz-Expires"), String(LINK_MS / 1000));
     // As a client in Go does on the way to another name: without its token, with its range.
     const read = await fetch(url, { headers: { range: "bytes=5-" } });
     assert.equal(read.status, 206);
     assert.deepEqual(Buffer.from(await read.arrayBuffer()), large.subarray(5));
+    // It holds for further ranges, and then no longer.
+    for (const start of [0, 7_000_000]) {
+      const again = await fetch(url, { headers: { range: `bytes=${start}-${start + 9}` } });
+      assert.deepEqual(Buffer.from(await again.arrayBuffer()), large.subarray(start, start + 10));
+    }
+    await until(
+      "the URL is refused",
+      async () => (await fetch(url, { headers: { range: "bytes=0-0" } })).status === 403,
+    );
     const head = await at.call(`/v2/s3/app/blobs/${digestOf(large)}`, { method: "HEAD" });
     assert.equal(head.status, 200);
     const direct = await at.call(`/v2/s3/app/blobs/${digestOf(small)}`);

@@ -4,11 +4,15 @@ import type { NodeBytes, ReadOptions, ServedBlob } from "@meridian/transfer";
 import { ArrivingBlob } from "./arriving-blob.ts";
 import type { DirectReads } from "./direct-read.ts";
 import type { FetchTable } from "./fetch-table.ts";
+import { LinkedBlob } from "./linked-blob.ts";
 import type { LostBlobs } from "./lost-blobs.ts";
 import type { NodeStateFile } from "./node-state.ts";
 import type { ReadLoad } from "./read-load.ts";
 import { StoredBlob } from "./stored-blob.ts";
 import type { Uploads } from "./uploads.ts";
+
+/** Whatever a caller asks for: nobody's rights are older than an hour. */
+const MAX_LINK_MS = 3_600_000;
 
 /** What {@link createLocalBytes} needs. */
 export interface LocalBytesOptions {
@@ -27,10 +31,17 @@ export interface LocalBytesOptions {
 export function createLocalBytes(options: LocalBytesOptions): NodeBytes {
   const { self, store, uploads, state, load } = options;
   const link = store.link?.bind(store);
-  return {
-    ...(link === undefined ? {} : { link }),
+  const bytes: NodeBytes = {
     cached: (digest) => store.cached?.(digest),
     async open(digest, readOptions) {
+      const { size, linkForMs } = readOptions;
+      if (link !== undefined && linkForMs !== undefined && size !== undefined) {
+        // Without a URL the bytes are sent, or tell themselves what is wrong with the store.
+        const target = await link(digest, { forMs: Math.min(linkForMs, MAX_LINK_MS) }).catch(() => undefined);
+        const read = (): Promise<ServedBlob | undefined> =>
+          bytes.open(digest, { ...readOptions, linkForMs: undefined, signal: undefined });
+        if (target !== undefined) return new LinkedBlob({ size, servedBy: self, link: target }, read);
+      }
       const holders = readOptions.holders.filter((node) => node !== self);
       // A node that is being drained gets nothing: who asks goes to the holders itself.
       const others = holders.length === 0 || state.standing.draining ? undefined : { ...readOptions, holders };
@@ -48,6 +59,7 @@ export function createLocalBytes(options: LocalBytesOptions): NodeBytes {
     },
     append: (uploadId, body, appendOptions) => uploads.append(uploadId, body, appendOptions),
   };
+  return bytes;
 }
 
 /** The copy here; one of another size than is known is looked at first. */

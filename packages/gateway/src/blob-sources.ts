@@ -42,6 +42,8 @@ export interface OpenedBlob extends AsyncDisposable {
   readonly route: "local" | "stream";
   /** The whole content when it is in memory anyway. */
   readonly bytes?: Uint8Array;
+  /** A signed URL of the blob, when one was asked for and a node of this site gives them. */
+  readonly link?: string;
   /**
    * Sends a span; a source that dies or stalls is replaced at the offset that was reached. A whole blob that another
    * site sends is hashed on the way and its last piece held back; this site's nodes check what they fetch themselves.
@@ -66,10 +68,17 @@ export interface BlobSources {
   /** True when some holder is at this site or at one that is not down. */
   reachable(blob: VisibleBlob): boolean;
   /**
-   * Opens the blob at the first source that answers. `span` is what will be read first.
+   * Opens the blob at the first source that answers. `span` is what will be read first. `linkForMs`: a node of this site
+   * may answer with a URL that lives so long.
    * @throws ContentError `unavailable` when no holder can be reached within the time that a passing state is waited out.
    */
-  open(repository: string, blob: VisibleBlob, span: OpenSpan, signal: AbortSignal): Promise<OpenedBlob>;
+  open(
+    repository: string,
+    blob: VisibleBlob,
+    span: OpenSpan,
+    signal: AbortSignal,
+    linkForMs?: number,
+  ): Promise<OpenedBlob>;
   /** The node's copy was found to be wrong: it is not asked for it for a while. */
   distrust(node: string, digest: Digest): void;
 }
@@ -113,8 +122,8 @@ export function createBlobSources(given: BlobSourcesOptions): BlobSources {
       options.log.error("replica sent wrong bytes and is quarantined", { digest, sources: [node] });
     },
     reachable: (blob) => order(blob).candidates.some(({ excluded, state }) => !excluded && state !== "down"),
-    async open(repository, blob, span, signal) {
-      const opening = new Opening(blob, span, signal, options);
+    async open(repository, blob, span, signal, linkForMs) {
+      const opening = new Opening(blob, { span, signal, linkForMs }, options);
       const first = await opening.first(repository);
       return opened(blob, first, options);
     },
@@ -151,18 +160,25 @@ interface First {
   readonly blob: ServedBlob;
 }
 
+/** What is asked of a source. */
+interface Wanted {
+  readonly span: OpenSpan;
+  readonly signal: AbortSignal;
+  readonly linkForMs?: number | undefined;
+}
+
 /** The search for the first source that answers. */
 class Opening {
   readonly #blob: VisibleBlob;
-  readonly #span: OpenSpan;
+  readonly #wanted: Wanted;
   readonly #signal: AbortSignal;
   readonly #options: SourceParts;
   #lastError: ContentError | undefined;
 
-  constructor(blob: VisibleBlob, span: OpenSpan, signal: AbortSignal, options: SourceParts) {
+  constructor(blob: VisibleBlob, wanted: Wanted, options: SourceParts) {
     this.#blob = blob;
-    this.#span = span;
-    this.#signal = signal;
+    this.#wanted = wanted;
+    this.#signal = wanted.signal;
     this.#options = options;
   }
 
@@ -188,7 +204,7 @@ class Opening {
       // Its own node asked the holders and found their bytes wrong.
       if (this.#lastError?.kind === "digest-mismatch" && this.#isFar(source)) continue;
       try {
-        const open = () => openAt(source, this.#blob, this.#span, holders, this.#signal, this.#options);
+        const open = () => openAt(source, this.#blob, this.#wanted, holders, this.#options);
         const blob = await step(traced, "blob.open", open);
         if (blob !== undefined) return { source, blob };
       } catch (error) {
@@ -221,9 +237,8 @@ class Opening {
 async function openAt(
   source: string,
   blob: VisibleBlob,
-  span: OpenSpan,
+  { span, signal, linkForMs }: Wanted,
   holders: readonly string[],
-  signal: AbortSignal,
   { bytesOf, timers, topology, monitor }: SourceParts,
 ): Promise<ServedBlob | undefined> {
   const node = bytesOf(source);
@@ -231,7 +246,7 @@ async function openAt(
   const remote = siteOf(source) !== topology.site;
   // Another site's node answers from its own disk: fetching for this site is for this site's nodes.
   const others = remote ? [] : holders.filter((holder) => holder !== source);
-  const read = { holders: others, size: blob.size, span };
+  const read = { holders: others, size: blob.size, span, linkForMs: remote ? undefined : linkForMs };
   // This very process needs no deadline: its disk is waited for, and its fetches replace what stalls.
   if (source === nodeName(topology)) return await node.open(blob.digest, { ...read, signal });
   const late = new AbortController();
@@ -265,6 +280,7 @@ function opened(blob: VisibleBlob, first: First, options: SourceParts): OpenedBl
     servedBy: first.blob.servedBy,
     route: first.blob.route,
     bytes: first.blob.bytes,
+    link: first.blob.link,
     async send(span, sink, signal) {
       const checking = checkWhole(blob.digest, size, span, sink);
       let lied = false;
@@ -277,7 +293,13 @@ function opened(blob: VisibleBlob, first: First, options: SourceParts): OpenedBl
           const ready = source === first.source ? unread : undefined;
           unread = ready === undefined ? unread : undefined;
           if (ready !== undefined) return ready;
-          return await openAt(source, blob, wanted, orderSources(blob, options).holders, openSignal, options);
+          return await openAt(
+            source,
+            blob,
+            { span: wanted, signal: openSignal },
+            orderSources(blob, options).holders,
+            options,
+          );
         },
         span,
         sink: checking.sink,

@@ -1,41 +1,18 @@
 import { isIP } from "node:net";
-import type { Digest } from "@meridian/oci";
-import type { Logger } from "@meridian/runtime";
-import type { NodeBytes } from "@meridian/transfer";
 import type { ClientOrigin } from "./client-origin.ts";
 import type { Exchange } from "./exchange.ts";
 
-/** What decides whether a client is sent to the bytes instead of the bytes to the client. */
-export interface RedirectParts {
-  /** The node of this very process. */
-  readonly node: NodeBytes | undefined;
-  readonly clients: Pick<ClientOrigin, "origin">;
-  /** How long the URL lives at most: so long a withdrawn right may still be used. */
-  readonly maxStalenessMs: number;
-  readonly log: Logger;
-}
-
 /** Below this a second connection costs a client more than the bytes. */
-const LEAST_BYTES = 1024 * 1024;
+export const LEAST_REDIRECTED_BYTES = 1024 * 1024;
 
-/**
- * A signed URL of the blob at which the client may read it; undefined when it is to be answered from here, which is
- * always so unless the node of this process gives such URLs.
- */
-export async function redirectTarget(
+/** The URL at which the client may read a blob instead; undefined when it is to be answered from here. */
+export function redirectTarget(
   exchange: Exchange,
-  blob: { readonly digest: Digest; readonly size: number },
-  { node, clients, maxStalenessMs, log }: RedirectParts,
-): Promise<string | undefined> {
-  if (node?.link === undefined || blob.size < LEAST_BYTES) return undefined;
-  try {
-    const target = await node.link(blob.digest, { forMs: maxStalenessMs });
-    if (target === undefined) return undefined;
-    return mayFollow(new URL(target).hostname, new URL(clients.origin(exchange)).hostname) ? target : undefined;
-  } catch (error) {
-    log.debug("no signed URL for a blob: it is sent from here", { digest: blob.digest, error });
-    return undefined;
-  }
+  link: string | undefined,
+  clients: Pick<ClientOrigin, "origin">,
+): string | undefined {
+  if (link === undefined || !URL.canParse(link)) return undefined;
+  return mayFollow(new URL(link).hostname, new URL(clients.origin(exchange)).hostname) ? link : undefined;
 }
 
 /**

@@ -15,6 +15,8 @@ export const ByteHeader = {
   holders: "meridian-holders",
   /** Request: expected size in bytes, a hint. */
   expectedSize: "meridian-expected-size",
+  /** Request: a 307 to a signed URL, which lives for so many milliseconds at most, will do instead of the bytes. */
+  linkForMs: "meridian-link-for-ms",
   /** Request: where the body of an append starts. Response: the acknowledged offset. */
   offset: "meridian-offset",
   /** Request: "true" when the body is the upload's last and a commit follows. */
@@ -86,11 +88,11 @@ export function formatHolders(holders: readonly string[]): string {
   return holders.slice(0, MAX_HOLDERS).join(",");
 }
 
-/** A header that is a whole number of bytes; undefined when absent. @throws ContentError `invalid`. */
+/** A header that is a whole number, of bytes or what its name says; undefined when absent. @throws ContentError `invalid`. */
 export function parseBytes(name: string, text: string | string[] | undefined): number | undefined {
   if (text === undefined) return undefined;
   if (typeof text !== "string" || !/^\d{1,15}$/.test(text)) {
-    throw new ContentError("invalid", `${name} is not a number of bytes`);
+    throw new ContentError("invalid", `${name} is not a whole number`);
   }
   return Number(text);
 }

@@ -18,6 +18,11 @@ export interface ReadOptions {
    * Absent: the whole blob. An empty span asks only for the size: nothing is sent, nothing is fetched.
    */
   readonly span?: OpenSpan;
+  /**
+   * The reader may be sent to the bytes instead, by a URL that holds for so many milliseconds at most; a node whose store
+   * gives such URLs then answers with one ({@link ServedBlob.link}), and sends bytes only when they are read all the same.
+   */
+  readonly linkForMs?: number;
   /** Ends the opening; a blob that is open already is not affected. */
   readonly signal?: AbortSignal;
 }
@@ -31,6 +36,8 @@ export interface ServedBlob extends AsyncDisposable {
   readonly route: "local" | "stream";
   /** The whole content when it is in memory anyway. */
   readonly bytes?: Uint8Array;
+  /** By which anybody may read the stored blob, in ranges too, for as long as was asked for. Absent: only from here. */
+  readonly link?: string;
   /**
    * Sends the span in order. A holder that dies or stalls is replaced inside the call; the last piece of a blob that is
    * still arriving is held back until its hash is right.
@@ -60,11 +67,6 @@ export interface NodeBytes {
    * be written to. Absent: the node is another process.
    */
   cached?(digest: Digest): Uint8Array | undefined;
-  /**
-   * A URL by which anybody may read the stored blob, in ranges too, for so long; undefined when it is not stored. Absent:
-   * the node gives none, or is another process.
-   */
-  link?(digest: Digest, options: { readonly forMs: number }): Promise<string | undefined>;
   /** Undefined when neither the node nor any of the holders has it. @throws ContentError `unavailable` when a holder could not be asked. */
   open(digest: Digest, options: ReadOptions): Promise<ServedBlob | undefined>;
   /**

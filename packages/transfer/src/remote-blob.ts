@@ -23,7 +23,8 @@ export async function openRemoteBlob(
   }
   const size = parseBytes(ByteHeader.size, response.headers[ByteHeader.size]);
   const outside = response.statusCode === 416 && size !== undefined;
-  if (outside) response.resume();
+  const link = response.statusCode === 307 ? response.headers.location : undefined;
+  if (outside || link !== undefined) response.resume();
   else await requireSuccess(connection, response);
   const route = response.headers[ByteHeader.route];
   const servedBy = response.headers[ByteHeader.servedBy];
@@ -32,9 +33,9 @@ export async function openRemoteBlob(
     throw new ContentError("unavailable", `${connection.node} answered without size, route or name`);
   }
   const end = Math.min(span.end ?? size, size);
-  const first = outside || end <= span.start ? undefined : { start: span.start, end, response };
+  const first = outside || link !== undefined || end <= span.start ? undefined : { start: span.start, end, response };
   if (first === undefined) response.resume();
-  return new RemoteBlob(connection, digest, options.holders, { size, servedBy, route }, first);
+  return new RemoteBlob(connection, digest, options.holders, { size, servedBy, route, link }, first);
 }
 
 interface UnreadBody extends ByteSpan {
@@ -45,6 +46,7 @@ class RemoteBlob implements ServedBlob {
   readonly size: number;
   readonly servedBy: string;
   readonly route: "local" | "stream";
+  readonly link?: string;
   readonly #connection: ByteConnection;
   readonly #digest: Digest;
   readonly #holders: readonly string[];
@@ -54,7 +56,7 @@ class RemoteBlob implements ServedBlob {
     connection: ByteConnection,
     digest: Digest,
     holders: readonly string[],
-    answer: Pick<ServedBlob, "size" | "servedBy" | "route">,
+    answer: Pick<ServedBlob, "size" | "servedBy" | "route" | "link">,
     first: UnreadBody | undefined,
   ) {
     this.#connection = connection;
@@ -63,6 +65,7 @@ class RemoteBlob implements ServedBlob {
     this.size = answer.size;
     this.servedBy = answer.servedBy;
     this.route = answer.route;
+    if (answer.link !== undefined) this.link = answer.link;
     this.#first = first;
   }
 
@@ -111,13 +114,14 @@ class RemoteBlob implements ServedBlob {
 function ask(
   connection: ByteConnection,
   digest: Digest,
-  { holders, size }: Pick<ReadOptions, "holders" | "size">,
+  { holders, size, linkForMs }: Pick<ReadOptions, "holders" | "size" | "linkForMs">,
   span: OpenSpan,
   signal: AbortSignal | undefined,
 ): Promise<IncomingMessage> {
   const headers: Record<string, string> = {};
   if (holders.length > 0) headers[ByteHeader.holders] = formatHolders(holders);
   if (size !== undefined) headers[ByteHeader.expectedSize] = String(size);
+  if (linkForMs !== undefined) headers[ByteHeader.linkForMs] = String(linkForMs);
   const sizeOnly = span.end !== undefined && span.end <= span.start;
   const range = sizeOnly ? undefined : formatRangeHeader(span);
   if (range !== undefined) headers.range = range;

@@ -21,13 +21,19 @@ export async function serveBlob(
   const named = parseHolders(header(request.headers[ByteHeader.holders]));
   const holders = fetches ? named : [];
   const expected = parseBytes(ByteHeader.expectedSize, request.headers[ByteHeader.expectedSize]);
+  const linkForMs = parseBytes(ByteHeader.linkForMs, request.headers[ByteHeader.linkForMs]);
   const span = headOnly ? { start: 0, end: 0 } : (asked ?? { start: 0 });
-  await using blob = await node.open(digest, { holders, size: expected, span, signal });
+  await using blob = await node.open(digest, { holders, size: expected, span, linkForMs, signal });
   if (blob === undefined) throw new ContentError("not-found", `no blob ${digest}`);
 
   response.setHeader(ByteHeader.size, blob.size);
   response.setHeader(ByteHeader.servedBy, blob.servedBy);
   response.setHeader(ByteHeader.route, blob.route);
+  if (blob.link !== undefined && !headOnly) {
+    response.writeHead(307, { location: blob.link, "content-length": 0 });
+    response.end();
+    return;
+  }
   const start = asked?.start ?? 0;
   const end = Math.min(asked?.end ?? blob.size, blob.size);
   if (asked !== undefined && start >= blob.size) {

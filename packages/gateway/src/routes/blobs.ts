@@ -12,7 +12,7 @@ import { entityTag, isFresh } from "../conditional.ts";
 import type { AnswerBody, Exchange } from "../exchange.ts";
 import type { FindContent } from "../find-content.ts";
 import { type ResourceHandlers, whenReady } from "../handler.ts";
-import { redirectTarget } from "../redirect-target.ts";
+import { LEAST_REDIRECTED_BYTES, redirectTarget } from "../redirect-target.ts";
 import { Refusal } from "../refusal.ts";
 import type { ReleasePins } from "../release-pins.ts";
 import { step } from "../tracing.ts";
@@ -86,13 +86,14 @@ async function pullFromNodes(exchange: Exchange, name: string, view: LinkView, p
     exchange.send(304, contentHeaders(view.digest, parts.answers));
     return;
   }
-  const target = await redirectTarget(exchange, view, { ...parts, node: parts.bytesOf(parts.answers.self) });
+  const header = rangeHeader(exchange, view.digest);
+  const linkForMs = view.size < LEAST_REDIRECTED_BYTES ? undefined : parts.maxStalenessMs;
+  await using blob = await parts.sources.open(name, view, firstSpan(header, view.size), exchange.signal, linkForMs);
+  const target = redirectTarget(exchange, blob.link, parts.clients);
   if (target !== undefined) {
-    redirect(exchange, view.digest, target, parts.answers);
+    redirect(exchange, view.digest, { target, servedBy: blob.servedBy }, parts.answers);
     return;
   }
-  const header = rangeHeader(exchange, view.digest);
-  await using blob = await parts.sources.open(name, view, firstSpan(header, view.size), exchange.signal);
   const spans = parseRange(header, blob.size);
   const headers = servedHeaders(view.digest, blob, parts.answers);
   if (spans === undefined) await sendSpan(exchange, 200, headers, blob, { start: 0, end: blob.size }, parts.log);
@@ -101,10 +102,15 @@ async function pullFromNodes(exchange: Exchange, name: string, view: LinkView, p
 }
 
 /** The client asks there for the same range. The URL is for it alone, and not for long. */
-function redirect(exchange: Exchange, digest: Digest, target: string, answers: AnswerHeaders): void {
+function redirect(
+  exchange: Exchange,
+  digest: Digest,
+  { target, servedBy }: { readonly target: string; readonly servedBy: string },
+  answers: AnswerHeaders,
+): void {
   const headers = ["Location", target, "Docker-Content-Digest", digest, "Cache-Control", "no-store"];
   headers.push("Content-Length", "0", ...answers.fixed, "Meridian-Version", answers.version(), ...answers.stale());
-  exchange.send(307, [...headers, "Meridian-Served-By", answers.self, "Meridian-Route", "redirect"]);
+  exchange.send(307, [...headers, "Meridian-Served-By", servedBy, "Meridian-Route", "redirect"]);
 }
 
 /** The Range header, unless If-Range names something else (RFC 9110 §13.1.5). */
