@@ -197,6 +197,24 @@ describe("a blob that only other sites hold", () => {
     assert.ok((await reading)?.bytes.equals(content));
   });
 
+  it("lets overlapping ranges share one crossing, and keeps the whole of what only ranges were asked of", async () => {
+    await using eu = await cluster.start("eu");
+    await put(eu.store);
+    await using us = await cluster.start("us");
+    const link = await cluster.link("us", "eu");
+    const spans = [
+      { start: 0, end: 1_000_000 },
+      { start: 500_000, end: 2_000_000 },
+      { start: 1_000_000, end: 4_000_000 },
+      { start: 4_400_000 },
+    ];
+    const reads = await Promise.all(spans.map((span) => pull(us.remote, { span })));
+    for (const [i, read] of reads.entries())
+      assert.ok(read?.bytes.equals(content.subarray(spans[i]?.start, spans[i]?.end)), `range ${i}`);
+    await until(() => us.stored.includes(digest), "the blob is stored");
+    assert.ok(link.bytes <= content.length * 1.05, `${link.bytes} bytes for ${content.length}`);
+  });
+
   it("answers a cold range far ahead without waiting for the fill", async () => {
     const big = randomBytes(12_000_000);
     await using eu = await cluster.start("eu");

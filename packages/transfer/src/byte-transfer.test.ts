@@ -52,6 +52,26 @@ describe("bytes between nodes over TLS", () => {
     await assert.rejects(blob!.read({ start: 0, end: content.length + 1 }, collect()), { kind: "invalid-range" });
   });
 
+  it("passes a URL on that the node gives instead, and bytes when they are read all the same", async () => {
+    const node = createMemoryNode("eu/blob-node");
+    const digest = node.put(content);
+    await using connected = await cluster.connect(node);
+    const asked = { holders: [], linkForMs: 30_000 };
+    node.link = "https://bucket.example/blob?signature=%2F";
+    await using blob = await connected.client.open(digest, asked);
+    assert.deepEqual([blob?.link, blob?.size, node.sent], [node.link, content.length, 0]);
+    assert.equal(node.asked.at(-1)?.linkForMs, 30_000);
+    const sink = collect();
+    await blob!.read({ start: 5, end: 1_000_005 }, sink);
+    assert.deepEqual(sink.bytes(), content.subarray(5, 1_000_005));
+    assert.equal(node.asked.at(-1)?.linkForMs, undefined);
+    await using unasked = await connected.client.open(digest, { holders: [] });
+    assert.equal(unasked?.link, undefined);
+    delete node.link;
+    await using without = await connected.client.open(digest, asked);
+    assert.equal(without?.link, undefined);
+  });
+
   it("tells only the size for an empty span", async () => {
     const node = createMemoryNode("eu/blob-node");
     const digest = node.put(content);
@@ -172,8 +192,10 @@ describe("bytes between nodes over TLS", () => {
     const digest = node.put(randomBytes(32_000_000));
     await using connected = await cluster.connect(node, { bodyIdleMs: 200 });
     await using blob = await connected.client.open(digest, { holders: [] });
+    const ended = Promise.withResolvers<void>();
+    node.beforeChunk = async (_, signal) => signal?.addEventListener("abort", () => ended.resolve());
     let chunks = 0;
-    const sink = { write: () => (chunks++ === 0 ? systemTimers.sleep(600) : undefined) };
+    const sink = { write: () => (chunks++ === 0 ? ended.promise : undefined) };
     await assert.rejects(blob!.read({ start: 0, end: blob!.size }, sink), { kind: "unavailable" });
   });
 

@@ -14,6 +14,8 @@ export interface MemoryNode extends NodeBytes {
   /** Called before each chunk with its offset: may wait, or throw as a failing disk would. */
   beforeChunk: (offset: number, signal?: AbortSignal) => Promise<void>;
   route: "local" | "stream";
+  /** Given out to whoever will do with a URL; absent: none is. */
+  link?: string;
   put(content: Buffer): Digest;
 }
 
@@ -37,7 +39,10 @@ export function createMemoryNode(name: string): MemoryNode {
     async open(digest, options) {
       node.asked.push(options);
       const content = node.blobs.get(digest);
-      return content && new MemoryBlob(node, content);
+      const blob = content && new MemoryBlob(node, content);
+      return blob && node.link !== undefined && options.linkForMs !== undefined
+        ? Object.assign(blob, { link: node.link })
+        : blob;
     },
     async append(uploadId, body, { offset }) {
       const chunks = node.uploads.get(uploadId);
