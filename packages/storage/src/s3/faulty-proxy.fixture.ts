@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer, type IncomingMessage, request, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
+import { Transform } from "node:stream";
 
 /** What happens to a request instead of, or after, being passed on. */
 export type Fault =
@@ -17,6 +18,10 @@ export type Fault =
 export class FaultyProxy implements AsyncDisposable {
   /** "METHOD /path?query" of every request so far. */
   readonly seen: string[] = [];
+  /** Bytes of bodies that were passed on to the bucket. */
+  passedOn = 0;
+  /** How fast a body is passed on, each by itself; absent: as fast as it comes. */
+  bytesPerMs: number | undefined;
   /** Asked for every request; undefined passes it on. */
   fault: (line: string) => Fault | undefined = () => undefined;
   readonly #server: Server;
@@ -69,7 +74,18 @@ export class FaultyProxy implements AsyncDisposable {
       else sendPart(answer, response, fault.cutAfter);
     });
     onward.on("error", () => incoming.socket.destroy());
-    incoming.pipe(onward);
+    incoming.pipe(this.#paced()).pipe(onward);
+  }
+
+  #paced(): Transform {
+    return new Transform({
+      transform: (chunk: Buffer, _encoding, done) => {
+        this.passedOn += chunk.length;
+        const next = (): void => done(null, chunk);
+        if (this.bytesPerMs === undefined) next();
+        else setTimeout(next, chunk.length / this.bytesPerMs);
+      },
+    });
   }
 }
 
