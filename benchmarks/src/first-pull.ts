@@ -1,6 +1,6 @@
 import { Agent, get, type IncomingMessage } from "node:http";
 import { type Peer, REPOSITORY, type ReadTarget } from "./peers/peer.ts";
-import { compare, type Figure, type Row, SECONDS } from "./rounds.ts";
+import { type Figure, type PlannedRow, planned, SECONDS } from "./rounds.ts";
 
 const CLIENTS = 10;
 
@@ -8,12 +8,12 @@ const CLIENTS = 10;
  * What a client does that was just started: a connection, a token, a manifest by tag, over plain HTTP/1.1. A peer that
  * lets everybody in is spared the token.
  */
-export function benchFirstPull(peers: readonly Peer[]): Promise<Row> {
+export function firstPullRow(peers: readonly Peer[]): PlannedRow {
   const workers = peers.flatMap((peer) => {
     const target = peer.read("manifest", false);
     return target === undefined ? [] : [{ name: peer.name, peer, run: () => round(peer, target) }];
   });
-  return compare({ work: "new connection, token, manifest", unit: "/s", targets: [] }, workers);
+  return planned({ work: "new connection, token, manifest", unit: "/s", targets: [] }, workers);
 }
 
 async function round({ basic }: Peer, target: ReadTarget): Promise<Figure> {

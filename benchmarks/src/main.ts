@@ -1,3 +1,4 @@
+import { parseArgs } from "node:util";
 import { benchCollection } from "./collection.ts";
 import { benchIdle } from "./idle.ts";
 import { isOnPath } from "./peers/program.ts";
@@ -5,10 +6,18 @@ import { benchRecordLag, type LagRow } from "./record-lag.ts";
 import { benchRegistries } from "./registries.ts";
 import { registryTables, table } from "./table.ts";
 
-/** `npx pnpm bench [pull] [push] [lag] [idle] [collection]`: the tables of benchmarks/README.md, measured now. */
+/**
+ * `npx pnpm bench [pull] [push] [lag] [idle] [collection] [--only TEXT]…`: the tables of benchmarks/README.md, measured
+ * now. Of pulls and pushes only the rows whose names hold one of the texts.
+ */
 const PARTS = ["pull", "push", "lag", "idle", "collection"];
-const chosen = process.argv.slice(2);
+const { positionals: chosen, values } = parseArgs({
+  allowPositionals: true,
+  options: { only: { type: "string", multiple: true } },
+});
+const { only } = values;
 const wants = (name: string): boolean => chosen.length === 0 || chosen.includes(name);
+const wantsRow = (work: string): boolean => only === undefined || only.some((text) => work.includes(text));
 const say = (line: string): void => void process.stderr.write(`${line}\n`);
 
 const unknown = chosen.filter((name) => !PARTS.includes(name));
@@ -21,7 +30,7 @@ const pull = wants("pull") && isOnPath("wrk");
 if (wants("pull") && !pull) say("the pulls are left out: they need wrk on PATH");
 const push = wants("push");
 if (pull || push) {
-  for (const one of registryTables(await benchRegistries({ pull, push }, say))) print(one);
+  for (const one of registryTables(await benchRegistries({ pull, push, wantsRow }, say))) print(one);
 }
 if (wants("lag")) {
   const rows: LagRow[] = [await benchRecordLag("embedded", say)];

@@ -2,6 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { memoryOf, type Peer } from "./peers/peer.ts";
 import { type Download, openDownload } from "./stream-rate.ts";
 
+/** The name of the row. */
+export const MANY_STREAMS = "200 streams of 100 MB";
 const STREAMS = 200;
 const SECONDS = 10;
 

@@ -1,27 +1,26 @@
 import { randomBytes } from "node:crypto";
 import { type Peer, REPOSITORY } from "./peers/peer.ts";
 import { sha256Of } from "./plain-client.ts";
-import { compare, type Figure, type Row, SECONDS, type Worker } from "./rounds.ts";
+import { type Figure, type PlannedRow, planned, SECONDS, type Worker } from "./rounds.ts";
 
 const CLIENTS = 10;
 /** The disk rests between rounds: what one peer left unwritten must not fall on the next. */
 const REST_MS = 1_000;
 
 /** Blobs pushed by ten clients at once, and one large one. */
-export async function benchPushes(peers: readonly Peer[], say: (line: string) => void): Promise<Row[]> {
-  const many = await compare(
-    { work: "push 1 MB, 10 clients", unit: "/s", targets: [{ peer: "zot", atLeast: 1 }] },
-    workersFor(peers, pushMany),
-    REST_MS,
-  );
-  say(`${many.work}: done`);
-  const one = await compare(
-    { work: "push 100 MB", unit: "s", targets: [{ peer: "zot", atMost: 1 }] },
-    workersFor(peers, pushLarge),
-    REST_MS,
-  );
-  say(`${one.work}: done`);
-  return [many, one];
+export function pushRows(peers: readonly Peer[]): PlannedRow[] {
+  return [
+    planned(
+      { work: "push 1 MB, 10 clients", unit: "/s", targets: [{ peer: "zot", atLeast: 1 }] },
+      workersFor(peers, pushMany),
+      REST_MS,
+    ),
+    planned(
+      { work: "push 100 MB", unit: "s", targets: [{ peer: "zot", atMost: 1 }] },
+      workersFor(peers, pushLarge),
+      REST_MS,
+    ),
+  ];
 }
 
 type Push = (bytes: Uint8Array, digest: string) => Promise<unknown>;

@@ -1,34 +1,32 @@
 import { h2load, type Load, wrk } from "./load.ts";
 import type { Content, Peer, ReadTarget } from "./peers/peer.ts";
 import { isOnPath } from "./peers/program.ts";
-import { compare, type Figure, type Row, SECONDS, type Target, type Worker } from "./rounds.ts";
+import { type Figure, type PlannedRow, planned, SECONDS, type Target, type Worker } from "./rounds.ts";
 import { streamRate } from "./stream-rate.ts";
 
 type Say = (line: string) => void;
 
 /** Manifest by tag, a small blob and a large one: plain, then over TLS. The first peer is Meridian. */
-export async function benchReads(peers: readonly Peer[], say: Say): Promise<Row[]> {
-  const rows: Row[] = [];
-  const add = (row: Row): void => {
-    say(`${row.work}: done`);
-    rows.push(row);
-  };
+export function readRows(peers: readonly Peer[], say: Say): PlannedRow[] {
   const zotAndNginx = (zot: number): Target[] => [
     { peer: "zot", atLeast: zot },
     { peer: "nginx", atLeast: 1, aim: true },
   ];
-  add(await requests("manifest GET by tag", peers, "manifest", false, wrk, zotAndNginx(2.5)));
-  add(await requests("blob GET 64 KiB", peers, "small", false, wrk, zotAndNginx(3)));
   const large: Target[] = ["zot", "nginx"].map((peer) => ({ peer, atLeast: 1 }));
-  add(await streams("blob GET 100 MB, one stream", peers, false, large));
-
   const zotPlain: Target[] = [{ peer: "zot, plain", atLeast: 2 }];
-  add(await requests("manifest, TLS 1.3, HTTP/1.1", peers, "manifest", true, wrk, zotPlain));
-  add(await requests("64 KiB, TLS 1.3, HTTP/1.1", peers, "small", true, wrk, []));
-  add(await streams("100 MB, TLS 1.3, HTTP/1.1", peers, true, [{ peer: "nginx", atLeast: 1 }]));
+  const rows = [
+    requests("manifest GET by tag", peers, "manifest", false, wrk, zotAndNginx(2.5)),
+    requests("blob GET 64 KiB", peers, "small", false, wrk, zotAndNginx(3)),
+    streams("blob GET 100 MB, one stream", peers, false, large),
+    requests("manifest, TLS 1.3, HTTP/1.1", peers, "manifest", true, wrk, zotPlain),
+    requests("64 KiB, TLS 1.3, HTTP/1.1", peers, "small", true, wrk, []),
+    streams("100 MB, TLS 1.3, HTTP/1.1", peers, true, [{ peer: "nginx", atLeast: 1 }]),
+  ];
   if (isOnPath("h2load")) {
-    add(await requests("manifest, TLS 1.3, HTTP/2", peers, "manifest", true, h2load, zotPlain));
-    add(await requests("64 KiB, TLS 1.3, HTTP/2", peers, "small", true, h2load, []));
+    rows.push(
+      requests("manifest, TLS 1.3, HTTP/2", peers, "manifest", true, h2load, zotPlain),
+      requests("64 KiB, TLS 1.3, HTTP/2", peers, "small", true, h2load, []),
+    );
   } else say("the rows of HTTP/2 are left out: they need h2load (Debian: nghttp2-client) on PATH");
   return rows;
 }
@@ -42,20 +40,20 @@ function requests(
   secure: boolean,
   load: Generator,
   targets: readonly Target[],
-): Promise<Row> {
+): PlannedRow {
   const workers = workersFor(peers, content, secure, async (target) => {
     const { perSecond, requests: pieces } = await (target.url.startsWith("https:") ? load : wrk)(target, SECONDS);
     return { value: perSecond, pieces };
   });
-  return compare({ work, unit: "/s", targets }, workers);
+  return planned({ work, unit: "/s", targets }, workers);
 }
 
-function streams(work: string, peers: readonly Peer[], secure: boolean, targets: readonly Target[]): Promise<Row> {
+function streams(work: string, peers: readonly Peer[], secure: boolean, targets: readonly Target[]): PlannedRow {
   const workers = workersFor(peers, "large", secure, async (target) => ({
     value: (await streamRate(target)) / 1e9,
     pieces: 100,
   }));
-  return compare({ work, unit: "GB/s", targets }, workers);
+  return planned({ work, unit: "GB/s", targets }, workers);
 }
 
 /** A peer that does not serve over TLS is compared as it is. */

@@ -1,20 +1,22 @@
 import { randomBytes } from "node:crypto";
-import { benchFirstPull } from "./first-pull.ts";
-import { benchManyStreams, type ManyStreams } from "./many-streams.ts";
+import { firstPullRow } from "./first-pull.ts";
+import { benchManyStreams, MANY_STREAMS, type ManyStreams } from "./many-streams.ts";
 import { MeridianSites } from "./peers/meridian.ts";
 import { StaticNginx } from "./peers/nginx.ts";
 import { startDistribution, startZot } from "./peers/open-registries.ts";
 import type { Fixture, Peer } from "./peers/peer.ts";
 import { isOnPath } from "./peers/program.ts";
 import { manifestOf, sha256Of } from "./plain-client.ts";
-import { benchPushes } from "./pushes.ts";
-import { benchReads } from "./reads.ts";
-import type { Row } from "./rounds.ts";
+import { pushRows } from "./pushes.ts";
+import { readRows } from "./reads.ts";
+import type { PlannedRow, Row } from "./rounds.ts";
 
 /** Which parts of the table are measured. */
 export interface Parts {
   readonly pull: boolean;
   readonly push: boolean;
+  /** Whether a row of that name is. */
+  readonly wantsRow: (work: string) => boolean;
 }
 
 /** What was measured. */
@@ -40,15 +42,21 @@ export async function benchRegistries(parts: Parts, say: (line: string) => void)
 
   const rows: Row[] = [];
   const streams: ManyStreams[] = [];
+  const measure = async (planned: readonly PlannedRow[]): Promise<void> => {
+    for (const row of planned.filter(({ work }) => parts.wantsRow(work))) {
+      rows.push(await row.measure());
+      say(`${row.work}: done`);
+    }
+  };
   if (parts.pull) {
-    rows.push(...(await benchReads(peers, say)), await benchFirstPull(peers));
-    for (const peer of peers) {
+    await measure([...readRows(peers, say), firstPullRow(peers)]);
+    for (const peer of parts.wantsRow(MANY_STREAMS) ? peers : []) {
       const result = await benchManyStreams(peer);
       if (result !== undefined) streams.push(result);
-      say(`200 streams from ${peer.name}: done`);
+      say(`${MANY_STREAMS} from ${peer.name}: done`);
     }
   }
-  if (parts.push) rows.push(...(await benchPushes(peers, say)));
+  if (parts.push) await measure(pushRows(peers));
   return { peers: peers.map(({ name }) => name), rows, streams };
 }
 

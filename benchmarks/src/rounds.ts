@@ -27,6 +27,12 @@ export interface Target {
   readonly aim?: boolean;
 }
 
+/** A line that can be measured. */
+export interface PlannedRow {
+  readonly work: string;
+  measure(): Promise<Row>;
+}
+
 /** One round's figure, and how many pieces of work it was. */
 export interface Figure {
   readonly value: number;
@@ -42,11 +48,20 @@ export interface Worker {
   run(): Promise<Figure>;
 }
 
+/** The line that {@link compare} measures. */
+export function planned(
+  what: Pick<Row, "work" | "unit" | "targets">,
+  workers: readonly Worker[],
+  restMs = 0,
+): PlannedRow {
+  return { work: what.work, measure: () => compare(what, workers, restMs) };
+}
+
 /**
  * Five rounds of each worker in turn, after one that does not count (caches, the JIT); the ratios are taken round by
  * round, so that what else the machine does falls on both. `restMs` passes before each.
  */
-export async function compare(
+async function compare(
   what: Pick<Row, "work" | "unit" | "targets">,
   workers: readonly Worker[],
   restMs = 0,

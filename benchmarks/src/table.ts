@@ -1,4 +1,4 @@
-import type { ManyStreams } from "./many-streams.ts";
+import { MANY_STREAMS, type ManyStreams } from "./many-streams.ts";
 import type { Measured } from "./registries.ts";
 import type { Row, Target } from "./rounds.ts";
 
@@ -20,13 +20,13 @@ export function registryTables({ peers, rows, streams }: Measured): string[] {
       ...peers.map((peer) => row.cpu.get(nameIn(row, peer))?.toFixed(0) ?? "–"),
     ]),
   );
-  return streams.length === 0 ? [figures, cpu] : [figures, cpu, memoryTable(streams)];
+  return [...(rows.length === 0 ? [] : [figures, cpu]), ...(streams.length === 0 ? [] : [memoryTable(streams)])];
 }
 
 function memoryTable(streams: readonly ManyStreams[]): string {
   const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(0);
   return table(
-    ["200 streams of 100 MB", "RSS, MB (Meridian ≤ 300)", "private, MB", "slowest stream / mean (≥ 0.25)"],
+    [MANY_STREAMS, "RSS, MB (Meridian ≤ 300)", "private, MB", "slowest stream / mean (≥ 0.25)"],
     streams.map((one) => [one.peer, megabytes(one.resident), megabytes(one.anonymous), one.slowestShare.toFixed(2)]),
   );
 }
