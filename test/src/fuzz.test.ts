@@ -12,7 +12,8 @@ describe("parsers stand hostile inputs", () => {
   test("all of those that read what a client sends are tried", () => {
     const names = targets.map(({ name }) => name);
     const wanted = ["reference", "digest", "range", "content-range", "manifest", "location token", "authorization"];
-    for (const name of [...wanted, "path", "query", "request head", "record"]) assert.ok(names.includes(name), name);
+    for (const name of [...wanted, "path", "query", "request head", "HTTP/2 field block", "HTTP/2 frames", "record"])
+      assert.ok(names.includes(name), name);
     assert.equal(new Set(names).size, names.length, "two targets have one name");
   });
 

@@ -59,6 +59,8 @@ export const gatewayConfigSchema = z.strictObject({
   headersTimeoutMs: milliseconds.min(100).default(60_000),
   /** A request body ends after this long without a byte. */
   bodyIdleMs: milliseconds.min(1).default(60_000),
+  /** An answer is cut off, with its connection, after this long without the client taking a byte of what waits for it. */
+  answerIdleMs: milliseconds.min(1).default(60_000),
   /** How long a body is read and thrown away after an early error, so that the client sees the answer. */
   discardMs: milliseconds.default(30_000),
   /** Idle connections are kept this long: longer than clients' own pools (30 to 90 s). */

@@ -1,15 +1,10 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import {
-  createSecureServer,
-  type Http2SecureServer,
-  type ServerHttp2Session,
-  type ServerHttp2Stream,
-} from "node:http2";
+import { createServer as createSecureServer, type Server as SecureServer } from "node:https";
 import type { AddressInfo, Socket } from "node:net";
 import { type Clock, explainListenError, type Logger, type Timers, type TlsSource } from "@meridian/runtime";
 import type { Exchange } from "./exchange.ts";
 import { type ExchangeLimits, Http1Exchange } from "./http1-exchange.ts";
-import { Http2Exchange } from "./http2-exchange.ts";
+import { type Http2Edge, openHttp2Edge } from "./http2/http2-edge.ts";
 import { openReadLane, type ReadLane } from "./read-lane.ts";
 
 /** What {@link startEdgeServer} needs. */
@@ -35,27 +30,19 @@ export interface EdgeServer extends AsyncDisposable {
 }
 
 const MAX_HEADER_BYTES = 32 * 1024;
-/** The default of 64 KiB holds a push over 80 ms down to 0.8 MB/s. */
-const STREAM_WINDOW = 8 * 1024 * 1024;
-const SESSION_WINDOW = 16 * 1024 * 1024;
-const MAX_STREAMS = 256;
-/** Node refuses streams of a session beyond this; its default of 10 MB is less than one window. */
-const SESSION_MEMORY_MB = 64;
-
 /** @throws Error one line that names the address and why it cannot be bound. */
 export async function startEdgeServer(options: EdgeServerOptions): Promise<EdgeServer> {
   const sockets = new Set<Socket>();
-  const sessions = new Set<ServerHttp2Session>();
-  const server = options.tls === undefined ? plainServer(options) : secureServer(options, options.tls, sessions);
+  const server = options.tls === undefined ? plainServer(options) : secureServer(options, options.tls);
   settle(server, options);
-  const lane = openReadLane(server, options.tls !== undefined, { ...options, firstByteMs: options.headersTimeoutMs });
+  const times = { ...options, firstByteMs: options.headersTimeoutMs, answerIdleMs: options.limits.answerIdleMs };
+  const own: Array<ReadLane | Http2Edge> = [openReadLane(server, options.tls !== undefined, times)];
+  if (options.tls !== undefined) own.push(openHttp2Edge(server, { ...times, maxHeaderBytes: MAX_HEADER_BYTES }));
   server.on("connection", (socket: Socket) => {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
   });
-  const rotation = options.tls?.subscribe(({ key, cert }) =>
-    (server as Http2SecureServer).setSecureContext({ key, cert }),
-  );
+  const rotation = options.tls?.subscribe(({ key, cert }) => (server as SecureServer).setSecureContext({ key, cert }));
   await listen(server, options);
   const { address, port } = server.address() as AddressInfo;
   return {
@@ -63,8 +50,8 @@ export async function startEdgeServer(options: EdgeServerOptions): Promise<EdgeS
     port,
     async [Symbol.asyncDispose]() {
       rotation?.[Symbol.dispose]();
-      await drain(server, lane, sockets, sessions, options);
-      lane[Symbol.dispose]();
+      await drain(server, own, sockets, options);
+      for (const one of own) one[Symbol.dispose]();
     },
   };
 }
@@ -80,49 +67,26 @@ function plainServer(options: EdgeServerOptions): Server {
 }
 
 /** Certificates come from `tls` at start and at each rotation; sessions resume by tickets, node's default. */
-function secureServer(
-  options: EdgeServerOptions,
-  tls: TlsSource,
-  sessions: Set<ServerHttp2Session>,
-): Http2SecureServer {
+function secureServer(options: EdgeServerOptions, tls: TlsSource): SecureServer {
   const { key, cert } = tls.current();
   const server = createSecureServer({
     key,
     cert,
-    allowHTTP1: true,
+    ALPNProtocols: ["h2", "http/1.1"],
+    keepAlive: true,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    noDelay: true,
     connectionsCheckingInterval: checkEveryMs(options),
     handshakeTimeout: options.headersTimeoutMs,
     minVersion: "TLSv1.2",
-    maxHeaderSize: MAX_HEADER_BYTES,
-    maxSessionMemory: SESSION_MEMORY_MB,
-    settings: {
-      initialWindowSize: STREAM_WINDOW,
-      maxConcurrentStreams: MAX_STREAMS,
-      maxHeaderListSize: MAX_HEADER_BYTES,
-    },
-  } as Parameters<typeof createSecureServer>[0]);
-  // A listener for "request" would switch HTTP/2 requests to node's compatibility layer too, at half the speed.
-  server.removeAllListeners("newListener");
-  server.on("session", (session) => {
-    session.setLocalWindowSize(SESSION_WINDOW);
-    sessions.add(session);
-    session.once("close", () => sessions.delete(session));
-    session.on("error", () => undefined);
-    // Without this an idle session would stay for ever; streams under way are finished.
-    session.setTimeout(options.keepAliveMs, () => session.close());
-  });
-  server.on("stream", (stream, headers, flags) => {
-    const endsWithHeaders = (flags & 1) !== 0;
-    options.handle(new Http2Exchange(stream as ServerHttp2Stream, headers, options.limits, endsWithHeaders));
   });
   return onRequests(server, options);
 }
 
-function onRequests<S extends Server | Http2SecureServer>(server: S, { limits, handle }: EdgeServerOptions): S {
-  const serve = (awaitsContinue: boolean) => (request: unknown, response: unknown) => {
-    const incoming = request as IncomingMessage;
-    if (isAmbiguous(incoming.rawHeaders)) refuseAmbiguous(response as ServerResponse);
-    else handle(new Http1Exchange(incoming, response as ServerResponse, limits, awaitsContinue));
+function onRequests<S extends Server | SecureServer>(server: S, { limits, handle }: EdgeServerOptions): S {
+  const serve = (awaitsContinue: boolean) => (request: IncomingMessage, response: ServerResponse) => {
+    if (isAmbiguous(request.rawHeaders)) refuseAmbiguous(response);
+    else handle(new Http1Exchange(request, response, limits, awaitsContinue));
   };
   server.on("request", serve(false));
   // Answered by hand, so that a refusal spares the client its body (RFC 9110 §10.1.1).
@@ -155,15 +119,14 @@ function refuseAmbiguous(response: ServerResponse): void {
 }
 
 /** Node's defaults cut long uploads off after 300 s and race the idle pools of clients. */
-function settle(server: Server | Http2SecureServer, { keepAliveMs, headersTimeoutMs }: EdgeServerOptions): void {
-  const http1 = server as Server;
-  http1.requestTimeout = 0;
-  http1.headersTimeout = headersTimeoutMs;
-  http1.keepAliveTimeout = keepAliveMs;
-  http1.timeout = 0;
+function settle(server: Server | SecureServer, { keepAliveMs, headersTimeoutMs }: EdgeServerOptions): void {
+  server.requestTimeout = 0;
+  server.headersTimeout = headersTimeoutMs;
+  server.keepAliveTimeout = keepAliveMs;
+  server.timeout = 0;
 }
 
-function listen(server: Server | Http2SecureServer, { host, port }: EdgeServerOptions): Promise<void> {
+function listen(server: Server | SecureServer, { host, port }: EdgeServerOptions): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", (error) => reject(new Error(explainListenError(`${host}:${port}`, error), { cause: error })));
     server.listen({ host, port, backlog: 1024 }, resolve);
@@ -171,10 +134,9 @@ function listen(server: Server | Http2SecureServer, { host, port }: EdgeServerOp
 }
 
 function drain(
-  server: Server | Http2SecureServer,
-  lane: ReadLane,
+  server: Server | SecureServer,
+  own: ReadonlyArray<ReadLane | Http2Edge>,
   sockets: Set<Socket>,
-  sessions: Set<ServerHttp2Session>,
   { drainTimeoutMs, timers, log }: EdgeServerOptions,
 ): Promise<void> {
   return new Promise((resolve) => {
@@ -183,8 +145,8 @@ function drain(
       for (const socket of sockets) socket.destroy();
     });
     const closeIdle = (): void => {
-      (server as Server).closeIdleConnections();
-      lane.closeIdle();
+      server.closeIdleConnections();
+      for (const one of own) one.closeIdle();
     };
     const idle = timers.every(100, closeIdle);
     server.close(() => {
@@ -192,8 +154,7 @@ function drain(
       idle[Symbol.dispose]();
       resolve();
     });
-    for (const session of sessions) session.close();
-    lane.close();
+    for (const one of own) one.close();
     closeIdle();
   });
 }

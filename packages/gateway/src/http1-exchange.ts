@@ -5,6 +5,8 @@ import { type BodyLimits, RequestBody } from "./request-body.ts";
 
 /** What an exchange needs of its gateway beside the request. */
 export interface ExchangeLimits extends BodyLimits {
+  /** An answer of which the client takes nothing for so long is cut off, in milliseconds. */
+  readonly answerIdleMs: number;
   /** How long what is left of a body is thrown away after the answer, in milliseconds. */
   readonly discardMs: number;
 }
@@ -67,10 +69,11 @@ export class Http1Exchange implements Exchange {
     if (this.#abort === undefined) {
       const abort = new AbortController();
       this.#abort = abort;
-      this.#response.once("close", () => {
-        if (!this.#response.writableFinished) abort.abort(new Error("the client went away"));
+      const response = this.#response;
+      response.once("close", () => {
+        if (!response.writableFinished) abort.abort(clientGone());
       });
-      if (this.#response.closed && !this.#response.writableFinished) abort.abort(new Error("the client went away"));
+      if (response.closed && !response.writableFinished) abort.abort(clientGone());
     }
     return this.#abort.signal;
   }
@@ -90,14 +93,16 @@ export class Http1Exchange implements Exchange {
   }
 
   send(status: number, headers: HeaderList, body?: string | Uint8Array): void {
+    const response = this.#response;
     this.#status = status;
-    this.#response.writeHead(status, headers as string[]);
-    if (typeof body === "string") this.#response.end(body, "latin1");
-    else if (body === undefined) this.#response.end();
-    else this.#response.end(body);
+    response.writeHead(status, headers as string[]);
+    if (typeof body === "string") response.end(body, "latin1");
+    else if (body === undefined) response.end();
+    else response.end(body);
     // A request without body is not complete yet either while its handler runs.
     const unread = this.#body !== undefined && !this.#request.readableEnded;
     if (this.hasBody && (unread || !this.#request.complete)) this.#discardBody();
+    if (response.writableLength > 0) this.#cutWhenUnread();
   }
 
   begin(status: number, headers: HeaderList): AnswerBody {
@@ -105,11 +110,20 @@ export class Http1Exchange implements Exchange {
     const response = this.#response;
     const signal = this.signal;
     response.writeHead(status, headers as string[]);
+    this.#cutWhenUnread();
     return {
-      write: (chunk) => writeChunk(response, chunk, signal),
+      write: (chunk) => writeChunk(response, chunk, signal, () => this.#abort?.abort(clientGone())),
       end: () => response.end(),
       abort: () => response.destroy(),
     };
+  }
+
+  /** Node's time-out starts again with each byte that leaves. Silence is no fault of the client while nothing waits for it. */
+  #cutWhenUnread(): void {
+    const response = this.#response;
+    response.setTimeout(this.#limits.answerIdleMs, () => {
+      if (response.writableLength > 0) response.destroy();
+    });
   }
 
   /** An early answer on a body: the connection stays open, so that the client reads the answer (RFC 9112 §9.6). */
@@ -125,7 +139,12 @@ export class Http1Exchange implements Exchange {
 }
 
 /** Resolves when the chunk left this process's memory: its buffer is used again afterwards. */
-function writeChunk(response: ServerResponse, chunk: Uint8Array, signal: AbortSignal): Promise<void> {
+function writeChunk(
+  response: ServerResponse,
+  chunk: Uint8Array,
+  signal: AbortSignal,
+  onGone: () => void,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     if (signal.aborted) {
       reject(signal.reason);
@@ -134,9 +153,14 @@ function writeChunk(response: ServerResponse, chunk: Uint8Array, signal: AbortSi
     const onAbort = (): void => reject(signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
     response.write(chunk, (error) => {
+      if (error) onGone();
       signal.removeEventListener("abort", onAbort);
       if (error) reject(error);
       else resolve();
     });
   });
+}
+
+function clientGone(): Error {
+  return new Error("the client went away");
 }

@@ -11,6 +11,8 @@ export interface LaneParts {
   readonly heads: AnswerHeads;
   readonly clock: Clock;
   readonly handle: (exchange: Exchange) => void;
+  /** A client that takes nothing of what waits for it for so long is cut off, in milliseconds. */
+  readonly answerIdleMs: number;
   /** Gives the connection to node's HTTP server, as if it had just been accepted. */
   readonly handOver: (socket: Socket) => void;
   /** The connection is not the lane's any more. */
@@ -38,6 +40,7 @@ export class LaneConnection implements AnswerLine {
   #fields: HeadFields | undefined;
   #busy: LaneExchange | undefined;
   #full = false;
+  #watched = false;
   #taking = false;
   #ended = false;
   #ahead: Buffer | undefined;
@@ -73,6 +76,7 @@ export class LaneConnection implements AnswerLine {
       socket.write(body, done);
       socket.uncork();
     }
+    if (!this.#watched && socket.writableLength > 0) this.#watch();
   }
 
   done(): void {
@@ -101,6 +105,17 @@ export class LaneConnection implements AnswerLine {
   close(): void {
     this.#socket.destroySoon();
   }
+
+  /** Node's time-out starts again with each byte that comes or leaves. It is set when the first answer has to wait. */
+  #watch(): void {
+    this.#watched = true;
+    this.#socket.setTimeout(this.#parts.answerIdleMs, this.#onTimeout);
+  }
+
+  /** Silence is no fault of the client while nothing waits for it. */
+  readonly #onTimeout = (): void => {
+    if (this.#socket.writableLength > 0) this.cut();
+  };
 
   #isLast(): boolean {
     return this.#ended || this.#parts.closing || this.#fields?.last === true;
@@ -163,6 +178,7 @@ export class LaneConnection implements AnswerLine {
       .off("end", this.#onEnd)
       .off("error", this.#onError)
       .off("close", this.#onClose);
+    if (this.#watched) socket.setTimeout(0, this.#onTimeout);
     socket.pause();
     socket.unshift(unread);
     this.#parts.handOver(socket);

@@ -107,8 +107,12 @@ export class LaneExchange implements Exchange {
       this.#failWrite = reject;
       this.#line.write(head, chunk, (error) => {
         this.#failWrite = undefined;
-        if (error) reject(error);
-        else resolve();
+        if (!error) resolve();
+        else {
+          // Whoever reads for this client stops without looking for another source.
+          this.lost();
+          reject(clientGone());
+        }
       });
     });
   }

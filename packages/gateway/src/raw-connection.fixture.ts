@@ -67,6 +67,8 @@ export class RawConnection implements Disposable {
     const late = new Promise<never>((_, reject) => {
       deadline.addEventListener("abort", () => reject(new Error(`no answer after 20 s; so far: ${this.#received}`)));
     });
+    // What has come at once is not waited for.
+    late.catch(() => undefined);
     for (;;) {
       const found = look();
       if (found !== undefined || this.closed) return found;

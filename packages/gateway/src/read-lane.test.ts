@@ -43,6 +43,7 @@ class LanedServer implements AsyncDisposable {
       handle: (exchange) => void handle(exchange),
       keepAliveMs: 5_000,
       firstByteMs: 2_000,
+      answerIdleMs: 60_000,
       ...times,
     });
   }

@@ -1,7 +1,6 @@
 import type { Server } from "node:http";
-import type { Http2SecureServer } from "node:http2";
+import type { Server as SecureServer } from "node:https";
 import type { Socket } from "node:net";
-import type { TLSSocket } from "node:tls";
 import type { Clock, Timers } from "@meridian/runtime";
 import { AnswerHeads } from "./answer-head.ts";
 import type { Exchange } from "./exchange.ts";
@@ -13,6 +12,8 @@ export interface ReadLaneOptions {
   /** An idle connection is closed after so long, up to a quarter later; one that never sent anything after `firstByteMs`. */
   readonly keepAliveMs: number;
   readonly firstByteMs: number;
+  /** A client that takes nothing of its answer for so long is cut off. */
+  readonly answerIdleMs: number;
   readonly clock: Clock;
   readonly timers: Timers;
 }
@@ -28,9 +29,9 @@ export interface ReadLane extends Disposable {
 /**
  * Stands before a server of node's: GET and HEAD of HTTP/1.1 in the strictest form are read and answered here, at half
  * the CPU time of node:http (docs/decisions/0007); at the first other request the connection becomes node's, as if it had
- * just been accepted. Connections that speak HTTP/2 are node's from the start.
+ * just been accepted.
  */
-export function openReadLane(server: Server | Http2SecureServer, secure: boolean, options: ReadLaneOptions): ReadLane {
+export function openReadLane(server: Server | SecureServer, secure: boolean, options: ReadLaneOptions): ReadLane {
   const event = secure ? "secureConnection" : "connection";
   const [accept] = server.listeners(event) as Array<(socket: Socket) => void>;
   if (accept === undefined) throw new TypeError(`the server does not listen for ${event}`);
@@ -40,14 +41,12 @@ export function openReadLane(server: Server | Http2SecureServer, secure: boolean
     heads: new AnswerHeads(options),
     clock: options.clock,
     handle: options.handle,
+    answerIdleMs: options.answerIdleMs,
     handOver: (socket) => accept.call(server, socket),
     left: (connection) => connections.delete(connection),
     closing: false,
   };
-  server.on(event, (socket: Socket) => {
-    if ((socket as TLSSocket).alpnProtocol === "h2") accept.call(server, socket);
-    else connections.add(new LaneConnection(socket, parts));
-  });
+  server.on(event, (socket: Socket) => connections.add(new LaneConnection(socket, parts)));
   const sweep = options.timers.every(Math.ceil(Math.min(options.keepAliveMs, options.firstByteMs) / 4), () =>
     closeOverdue(connections, options),
   );

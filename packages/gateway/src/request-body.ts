@@ -132,11 +132,13 @@ export class RequestBody implements AsyncIterable<Uint8Array>, AsyncIterator<Uin
   }
 }
 
-function stalled(idleMs: number): Refusal {
+/** The client sent nothing of a body for so long. */
+export function stalled(idleMs: number): Refusal {
   return new Refusal("BLOB_UPLOAD_INVALID", `no byte of the body came for ${idleMs} ms`, { status: 408 });
 }
 
-function brokenOff(cause: unknown): Refusal {
+/** The client left before its body was whole. */
+export function brokenOff(cause: unknown): Refusal {
   return new Refusal("BLOB_UPLOAD_INVALID", "the client broke off the body", { cause });
 }
 

@@ -207,7 +207,8 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
         : site === deps.topology.site && (service === "gateway" || service === "site"),
   });
   deps.rpc.register(siteV1.SiteService, createSiteService({ ...deps, images }));
-  const limits = { idleMs: config.bodyIdleMs, discardMs: config.discardMs, timers };
+  const { bodyIdleMs: idleMs, answerIdleMs, discardMs } = config;
+  const limits = { idleMs, answerIdleMs, discardMs, timers };
   const edge = opened.use(
     await startEdgeServer({ ...config, tls: deps.tls, limits, handle: dispatch.handle, clock, timers, log }),
   );
