@@ -31,6 +31,14 @@ export function readRows(peers: readonly Peer[], say: Say): PlannedRow[] {
   return rows;
 }
 
+/** The name of {@link fromDiskRow}. */
+export const FROM_DISK = "blob GET 64 KiB, from disk";
+
+/** A small blob that `meridian` keeps nowhere but in its file. */
+export function fromDiskRow(meridian: Peer, others: readonly Peer[]): PlannedRow {
+  return requests(FROM_DISK, [meridian, ...others], "small", false, wrk, [{ peer: "zot", atLeast: 1.2 }]);
+}
+
 type Generator = (target: ReadTarget, seconds: number) => Promise<Load>;
 
 function requests(

@@ -2,13 +2,14 @@ import { randomBytes } from "node:crypto";
 import { firstPullRow } from "./first-pull.ts";
 import { benchManyStreams, MANY_STREAMS, type ManyStreams } from "./many-streams.ts";
 import { MeridianSites } from "./peers/meridian.ts";
+import { MeridianFromDisk } from "./peers/meridian-from-disk.ts";
 import { StaticNginx } from "./peers/nginx.ts";
 import { startDistribution, startZot } from "./peers/open-registries.ts";
 import type { Fixture, Peer } from "./peers/peer.ts";
 import { isOnPath } from "./peers/program.ts";
 import { manifestOf, sha256Of } from "./plain-client.ts";
 import { pushRows } from "./pushes.ts";
-import { readRows } from "./reads.ts";
+import { FROM_DISK, fromDiskRow, readRows } from "./reads.ts";
 import type { PlannedRow, Row } from "./rounds.ts";
 
 /** Which parts of the table are measured. */
@@ -50,6 +51,10 @@ export async function benchRegistries(parts: Parts, say: (line: string) => void)
   };
   if (parts.pull) {
     await measure([...readRows(peers, say), firstPullRow(peers)]);
+    if (parts.wantsRow(FROM_DISK)) {
+      await using uncached = await MeridianFromDisk.start(fixture);
+      await measure([fromDiskRow(uncached, peers.slice(1))]);
+    }
     for (const peer of parts.wantsRow(MANY_STREAMS) ? peers : []) {
       const result = await benchManyStreams(peer);
       if (result !== undefined) streams.push(result);

@@ -17,6 +17,11 @@ export const blobNodeConfigSchema = z.strictObject({
   bodyIdleMs: z.int().min(100).default(60_000),
   /** Rates and windows of the links from other sites; default: none. The same in every process of a site. */
   links: linksSchema.default({}),
+  /** Memory for blobs of up to 256 KiB that are read often, bytes; default 64 MiB. 0 keeps none. */
+  smallBlobCacheBytes: z
+    .int()
+    .min(0)
+    .default(64 * 1024 * 1024),
   /** Re-hashing of what is stored. */
   scrub: z
     .strictObject({

@@ -5,6 +5,7 @@ import type { Logger } from "@meridian/runtime";
 import type { NodeBytes, OpenSpan } from "@meridian/transfer";
 import { type Access, repositoryNeed } from "../access.ts";
 import { type AnswerHeaders, CacheControl } from "../answer.ts";
+import { BlobHeaders } from "../blob-headers.ts";
 import type { BlobSources, OpenedBlob } from "../blob-sources.ts";
 import type { ClientOrigin } from "../client-origin.ts";
 import type { CommitRecords } from "../commit-records.ts";
@@ -34,12 +35,13 @@ interface BlobParts {
 /** `/v2/<name>/blobs/<digest>`: pull with ranges, existence, delete (OCI distribution-spec, end-2, end-10). */
 export function blobRoutes(parts: BlobParts): ResourceHandlers {
   const { access } = parts;
+  const known = new BlobHeaders();
   return {
     GET: (exchange, { name, reference }) =>
       whenReady(access.admit(exchange, repositoryNeed(name, "pull")), () =>
         whenReady(
           step(exchange, "catalog.get", () => parts.find.blob(name, blobDigest(reference))),
-          (view) => pull(exchange, name, view, parts),
+          (view) => pull(exchange, name, view, known, parts),
         ),
       ),
     HEAD: (exchange, { name, reference }) =>
@@ -67,23 +69,34 @@ function head(exchange: Exchange, name: string, digest: Digest, { catalog, sourc
   }
   catalog.pins.pin(name, digest, view.size);
   const headers = [...contentHeaders(view.digest, answers), "Content-Length", String(view.size)];
-  exchange.send(200, headers);
+  exchange.send(200, [...headers, ...answers.stale()]);
 }
 
 /** A small blob in this process's memory is answered in one go, without a promise. A traced request goes the whole way. */
-function pull(exchange: Exchange, name: string, view: LinkView, parts: BlobParts): void | Promise<void> {
+function pull(
+  exchange: Exchange,
+  name: string,
+  view: LinkView,
+  known: BlobHeaders,
+  parts: BlobParts,
+): void | Promise<void> {
   const plain = exchange.header("range") === undefined && exchange.header("if-none-match") === undefined;
-  const { self } = parts.answers;
+  const { answers } = parts;
+  const { self } = answers;
   const bytes = plain && !exchange.traced ? parts.bytesOf(self)?.cached?.(view.digest) : undefined;
   if (bytes === undefined) return pullFromNodes(exchange, name, view, parts);
-  const headers = servedHeaders(view.digest, { servedBy: self, route: "local" }, parts.answers);
-  headers.push("Content-Length", String(bytes.byteLength));
-  exchange.send(200, headers, bytes);
+  const from = { servedBy: self, route: "local" } as const;
+  const headers = known.of(view.digest, answers.version(), () => [
+    ...servedHeaders(view.digest, from, answers),
+    ...["Content-Length", String(bytes.byteLength)],
+  ]);
+  const stale = answers.stale();
+  exchange.send(200, stale.length === 0 ? headers : [...headers, ...stale], bytes);
 }
 
 async function pullFromNodes(exchange: Exchange, name: string, view: LinkView, parts: BlobParts): Promise<void> {
   if (isFresh(exchange, view.digest)) {
-    exchange.send(304, contentHeaders(view.digest, parts.answers));
+    exchange.send(304, [...contentHeaders(view.digest, parts.answers), ...parts.answers.stale()]);
     return;
   }
   const header = rangeHeader(exchange, view.digest);
@@ -95,7 +108,7 @@ async function pullFromNodes(exchange: Exchange, name: string, view: LinkView, p
     return;
   }
   const spans = parseRange(header, blob.size);
-  const headers = servedHeaders(view.digest, blob, parts.answers);
+  const headers = [...servedHeaders(view.digest, blob, parts.answers), ...parts.answers.stale()];
   if (spans === undefined) await sendSpan(exchange, 200, headers, blob, { start: 0, end: blob.size }, parts.log);
   else if (spans.length === 1) await sendPartial(exchange, headers, blob, spans[0]!, parts.log);
   else await sendMultipart(exchange, headers, blob, spans, parts.log);
@@ -140,10 +153,10 @@ function contentHeaders(digest: Digest, answers: AnswerHeaders): string[] {
     ...answers.fixed,
     "Meridian-Version",
     answers.version(),
-    ...answers.stale(),
   ];
 }
 
+/** Without what changes by itself. */
 function servedHeaders(
   digest: Digest,
   { servedBy, route }: Pick<OpenedBlob, "servedBy" | "route">,

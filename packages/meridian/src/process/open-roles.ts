@@ -17,9 +17,6 @@ import type { HoldingOracle } from "./holding-oracle.ts";
 import { openBlobs } from "./open-blobs.ts";
 import { createBlobReading } from "./read-blob.ts";
 
-const MIB = 1024 * 1024;
-/** Small blobs are served from memory up to this much. */
-const SMALL_BLOB_CACHE_BYTES = 64 * MIB;
 const SMALL_BLOB_BYTES = 256 * 1024;
 
 export async function openBlobNode(
@@ -31,7 +28,10 @@ export async function openBlobNode(
   const { clock, log, rpc, nodes, tls, identify, monitor } = base;
   const { config } = base.loaded;
   const blobs = stack.use(await openBlobs(base));
-  const store = withSmallBlobCache(blobs, { maxBlobBytes: SMALL_BLOB_BYTES, maxBytes: SMALL_BLOB_CACHE_BYTES });
+  const store = withSmallBlobCache(blobs, {
+    maxBlobBytes: SMALL_BLOB_BYTES,
+    maxBytes: config.blobNode.smallBlobCacheBytes,
+  });
   const bytes = { host: config.listen.host, port: config.listen.bytesPort ?? 0 };
   const node = stack.use(
     await startBlobNode(
