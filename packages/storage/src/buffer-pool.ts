@@ -5,7 +5,7 @@ export const BUFFER_BYTES = 256 * 1024;
 const KEPT = 32;
 
 /** A few larger buffers for whoever comes first: each piece of a stream costs two changes of thread whatever its size. */
-export const LARGE_BUFFERS: BufferKind = { bufferBytes: 1024 * 1024, maxBuffers: 16 };
+export const LARGE_BUFFERS: BufferKind = { bufferBytes: 1024 * 1024, maxBuffers: 8 };
 
 /** The same for writers: each holds one only while the disk takes it. */
 export const LARGE_WRITE_BUFFERS: BufferKind = { bufferBytes: 1024 * 1024, maxBuffers: 4, kept: 4 };
@@ -13,7 +13,7 @@ export const LARGE_WRITE_BUFFERS: BufferKind = { bufferBytes: 1024 * 1024, maxBu
 /** Unused large buffers that are kept: what one stream uses. */
 const KEPT_LARGE = 2;
 
-/** Streams read ahead into a second buffer while fewer buffers than this are out: 200 streams hold some 70 MB. */
+/** Streams read ahead into a second buffer while fewer buffers than this are out: 200 streams hold some 60 MB. */
 export const SPARES_BELOW = 64;
 
 /** Buffers of one size. */
@@ -61,6 +61,11 @@ export class BufferPool {
   tryAcquire(wanted = 0): Buffer | undefined {
     if (this.#waiting.length > 0) return undefined;
     return (wanted > this.bufferBytes ? this.#large.take() : undefined) ?? this.#usual.take();
+  }
+
+  /** True while somebody waits, or more are out than second ones are given beside: who has a second gives it back. */
+  get isCrowded(): boolean {
+    return this.#waiting.length > 0 || this.#usual.lent > this.#sparesBelow;
   }
 
   /** A second buffer for whoever holds one: with many streams under way each does with one, they overlap each other. */

@@ -79,3 +79,22 @@ test("reads ahead while the sink is busy", async () => {
   await sendFile({ handle, span: { start: 0, end: 3000 }, sink: { write: () => void lent.push(pool.lent) }, pool });
   assert.deepEqual(lent, [2, 2, 2]);
 });
+
+test("gives its second buffer back once there are many streams", async () => {
+  await using folder = await temporaryFolder();
+  await writeFile(join(folder.path, "f"), pattern(5000));
+  await using handle = await open(join(folder.path, "f"));
+  const pool = new BufferPool({ bufferBytes: 1000, maxBuffers: 8, sparesBelow: 2 });
+  const others: Buffer[] = [];
+  const lent: number[] = [];
+  const sink = {
+    async write(): Promise<void> {
+      if (others.length < 2) others.push(await pool.acquire());
+      lent.push(pool.lent - others.length);
+    },
+  };
+  await sendFile({ handle, span: { start: 0, end: 5000 }, sink, pool });
+  assert.deepEqual(lent, [2, 1, 1, 1, 1]);
+  for (const buffer of others) pool.release(buffer);
+  assert.equal(pool.lent, 0);
+});

@@ -31,7 +31,10 @@ export async function sendFile({ handle, span, sink, pool, signal }: FileSend): 
       reading = undefined;
       position += length;
       if (position < span.end) {
-        spare ??= pool.trySpare(span.end - position);
+        if (spare !== undefined && pool.isCrowded) {
+          pool.release(spare);
+          spare = undefined;
+        } else spare ??= pool.trySpare(span.end - position);
         if (spare !== undefined) reading = fill(handle, spare, position, span.end);
       }
       signal?.throwIfAborted();
