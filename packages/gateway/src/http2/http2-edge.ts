@@ -29,7 +29,7 @@ export interface Http2Edge extends Disposable {
   closeIdle(): void;
 }
 
-/** Takes the connections of a TLS server that agreed on HTTP/2, which node's server then never sees (docs/decisions/0015). */
+/** Takes the connections of a TLS server that agreed on HTTP/2, which node's server then never sees (docs/decisions/0017). */
 export function openHttp2Edge(server: Server | SecureServer, options: Http2EdgeOptions): Http2Edge {
   const connections = new Set<Http2Connection>();
   const parts: Http2Parts = {
