@@ -1,6 +1,7 @@
-import type { EventLog, EventLogs } from "@meridian/eventlog";
+import type { EventLog, EventLogs, LogEntry } from "@meridian/eventlog";
 import { ContentError } from "@meridian/oci";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
+import { decodeRecord } from "./merge.ts";
 import { StreamFold } from "./stream-fold.ts";
 import { originOf, type StreamOrigin } from "./stream-origin.ts";
 import type { View } from "./view.ts";
@@ -100,6 +101,11 @@ export class Fold implements AsyncDisposable {
     const { view, site } = this.#options;
     const read = (): boolean => (view.cursor(this.#own)?.cursor.sequence ?? 0) >= sequence;
     await view.positions.until(read, `the log of site ${site} was not folded in time`, signal);
+  }
+
+  /** Folds an entry of the own log that was read before, and whose row the view has dropped since. */
+  async again({ payload, sequence }: LogEntry): Promise<void> {
+    await this.#options.view.fold(this.#own, [{ record: decodeRecord(payload), sequence, originSequence: sequence }]);
   }
 
   /** Resolves once the view shows the own log's record of that sequence. */

@@ -60,14 +60,24 @@ export function placeOf(site: string, record: recordV1.Record): { key: string; s
   return { key, subject: subjectOf(site, name) };
 }
 
-/** Resolves when the view has what the log has of the register, or after a moment when it is held back. */
+/**
+ * Resolves when the view has what the log has of the register, or after a moment when it is held back. A deletion that
+ * one of the two has dropped already, and the other not, is put right in the view.
+ */
 export async function catchUp(
   { log, fold, view, timers, signal }: Pick<PublishOptions, "log" | "fold" | "view" | "timers" | "signal">,
   subject: string,
   key: string,
 ): Promise<void> {
-  const sequence = (await log.last(subject))?.sequence ?? 0;
+  const last = await log.last(subject);
+  const sequence = last?.sequence ?? 0;
   await fold.untilRead(sequence, signal);
+  const found = findRecord(view.store, key);
+  if (last !== undefined && found === undefined) {
+    await fold.again(last);
+  } else if (last === undefined && found !== undefined && found.sequence > 0) {
+    await view.forgetSequence(key, found.sequence);
+  }
   if ((findRecord(view.store, key)?.sequence ?? 0) < sequence) {
     await timers.sleep(RETRY_MS, { signal });
   }

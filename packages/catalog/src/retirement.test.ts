@@ -94,6 +94,26 @@ test("a view that is folded again afterwards knows nothing of it either, and a n
   await until(() => fresh.ready && fresh.blob(REPOSITORY, digestFor("gone")) !== undefined);
 });
 
+test("whichever of view and log has dropped a deletion first, the next write of the key is not kept waiting", async () => {
+  await using site = await openTestSite();
+  const catalog = await site.open();
+  const { retirement } = catalog;
+  const signal = (): AbortSignal => AbortSignal.timeout(3_000);
+  // The deletion is the log's last entry: it stays there.
+  await catalog.commit([link("head")]);
+  await catalog.commit([unlink("head")]);
+  await retirement.forget([keyOf("head")], later());
+  assert.equal(await retirement.discard([keyOf("head")], later()), 0);
+  await catalog.commit([link("head")], { signal: signal() });
+  assert.notEqual(catalog.blob(REPOSITORY, digestFor("head")), undefined);
+  // A view that could not be told.
+  await catalog.commit([unlink("head")]);
+  await catalog.commit([link("last")]);
+  assert.equal(await retirement.discard([keyOf("head")], later()), 1);
+  await catalog.commit([link("head")], { signal: signal() });
+  assert.notEqual(catalog.blob(REPOSITORY, digestFor("head")), undefined);
+});
+
 test("a put that only a copy of another site's log still shows as alive keeps the deletion", async () => {
   await using site = await openTestSite();
   const catalog = await site.open();

@@ -154,6 +154,17 @@ export class View implements Disposable {
     });
   }
 
+  /** The own log has no entry of the register any more, which stood at that sequence. */
+  async forgetSequence(key: string, sequence: number): Promise<void> {
+    await this.store.transaction((tx) => {
+      const row = tx.get(key);
+      const known = row && decodeRegisterRow(row);
+      if (known?.sequence === sequence) {
+        tx.put(key, encodeRegisterRow({ ...known, sequence: 0 }));
+      }
+    });
+  }
+
   /** Starts a stream over: its cursor and held records go, what is merged stays. Sequences of the own log mean nothing any more. */
   async restart(origin: StreamOrigin): Promise<void> {
     if (origin.own) {
