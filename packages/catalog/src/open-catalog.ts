@@ -4,6 +4,7 @@ import { createMemoryStore, type OrderedStore } from "@meridian/keyvalue";
 import type { Digest } from "@meridian/oci";
 import type { Clock, Logger, Random, Timers } from "@meridian/runtime";
 import { recordV1 } from "@meridian/wire";
+import { type AdoptOptions, adoptRecords } from "./adopt-records.ts";
 import { BulletinExchange } from "./bulletin-exchange.ts";
 import type { Catalog, CatalogEvent, CatalogPins, CatalogReader, Change, TagCondition } from "./catalog.ts";
 import { type Collectable, collectableOf } from "./collectable.ts";
@@ -57,6 +58,8 @@ export interface CatalogOptions {
 export interface OpenCatalog extends Catalog {
   /** A peer has durably copied this site's log up to the cursor: outbox entries up to there need not be kept. */
   reportCopied(site: string, cursor: Cursor): void;
+  /** Publishes in the own log those records of an origin that its log has lost: see adopt-records.ts. */
+  adopt(origin: string, payloads: readonly Uint8Array[]): Promise<void>;
   /** Looks for copies of peers' logs now, instead of within a second. */
   lookForStreams(): Promise<void>;
   /** Drops the view and folds all logs again. Resolves once begun; `ready` is true when it is done. */
@@ -97,6 +100,7 @@ export async function openCatalog(options: CatalogOptions): Promise<OpenCatalog>
     writer: catalogWriter,
     pins,
     retirement: retirementOf({ site, view, logs }),
+    adopting: { ...options, fold, view },
   };
   return new FoldedCatalog(parts, opened.move());
 }
@@ -130,6 +134,7 @@ interface Parts {
   readonly writer: Writer;
   readonly pins: PinKeeper;
   readonly retirement: Retirement;
+  readonly adopting: AdoptOptions;
 }
 
 class FoldedCatalog implements OpenCatalog {
@@ -228,6 +233,10 @@ class FoldedCatalog implements OpenCatalog {
 
   reportCopied(_site: string, cursor: Cursor): void {
     this.#parts.writer.keeper.copied(cursor);
+  }
+
+  adopt(origin: string, payloads: readonly Uint8Array[]): Promise<void> {
+    return adoptRecords(origin, payloads, this.#parts.adopting);
   }
 
   lookForStreams(): Promise<void> {

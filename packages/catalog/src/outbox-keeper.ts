@@ -6,11 +6,11 @@ import { checkCondition } from "./commit-plan.ts";
 import { Deadline } from "./deadline.ts";
 import type { Fold } from "./fold.ts";
 import { compareHlc } from "./hlc.ts";
-import { registerName, subjectOf } from "./keys.ts";
 import { findRecord } from "./lookups.ts";
-import { decodeRecord, encodeRecord, mergeRecords, seenReadings } from "./merge.ts";
+import { seenReadings } from "./merge.ts";
 import type { Outbox, OutboxEntry } from "./outbox.ts";
-import { placeOf, publishRecord } from "./publish-record.ts";
+import { placeOf } from "./publish-record.ts";
+import { publishUnlessHeld } from "./publish-unless-held.ts";
 import type { Position } from "./version-token.ts";
 import type { View } from "./view.ts";
 
@@ -171,39 +171,9 @@ export class OutboxKeeper implements AsyncDisposable {
   }
 
   /** Returns the sequence; 0 when the log has it. */
-  async #publish(log: EventLog, record: recordV1.Record, signal: AbortSignal): Promise<number> {
-    const { fold, site, timers, view } = this.#options;
-    const name = registerName(record.key);
-    if (name === undefined) {
-      return 0;
-    }
-    const subject = subjectOf(site, name);
-    const last = await log.last(subject);
-    if (last !== undefined && holds(last.payload, record)) {
-      return 0;
-    }
-    if (name.kind === "history") {
-      return log.append({ subject, payload: encodeRecord(record) }, { signal });
-    }
-    const conflicted = (): Promise<void> => Promise.resolve();
-    return publishRecord({
-      log,
-      site,
-      fold,
-      view,
-      timers,
-      change: () => record,
-      conflicted,
-      traceparent: undefined,
-      signal,
-    });
+  #publish(log: EventLog, record: recordV1.Record, signal: AbortSignal): Promise<number> {
+    return publishUnlessHeld({ ...this.#options, log, record, signal });
   }
-}
-
-/** True when merging the record into what the payload has would change nothing. */
-function holds(payload: Uint8Array, record: recordV1.Record): boolean {
-  const known = decodeRecord(payload);
-  return Buffer.compare(encodeRecord(mergeRecords(known, record)), encodeRecord({ ...known, mergedFrom: 0n })) === 0;
 }
 
 /** True when the register has seen every reading of the change. */

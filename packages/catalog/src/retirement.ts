@@ -60,6 +60,7 @@ export function retirementOf({
       return seen < rows ? { items } : { items, next: last };
     },
     async areDead(keys, before) {
+      await requireNoOldCopies(logs);
       const origins = await originsOf(site, logs);
       const dead = keys.map((key) => isOldDeletion(findRecord(store, key)?.record, before));
       for (const { stream, site: origin } of origins) {
@@ -88,6 +89,12 @@ export function retirementOf({
       return removed;
     },
   };
+}
+
+/** A copy that was put aside (link's old-copy.ts) may hold what was deleted since, and its records are published yet. */
+async function requireNoOldCopies(logs: EventLogs): Promise<void> {
+  const old = (await logs.streams()).find((stream) => stream.startsWith("OLD_"));
+  if (old !== undefined) throw new ContentError("unavailable", `what ${old} holds has not been published yet`);
 }
 
 /** The site's own log and its copies. */

@@ -5,6 +5,7 @@ import type { Clock, Logger, Random, Timers } from "@meridian/runtime";
 import type { linkV1 } from "@meridian/wire";
 import { BackOff } from "./back-off.ts";
 import { Copy } from "./copy.ts";
+import { settleOldCopies } from "./old-copy.ts";
 import { Quarantine, type QuarantinedEntry } from "./quarantine.ts";
 import type { FoldedPosition } from "./reporter.ts";
 import { probeSource, type SessionOptions, SILENCE_MS, type TailSource, tailFrom } from "./tail-session.ts";
@@ -21,6 +22,12 @@ export interface CopierOptions {
   readonly relays?: () => readonly TailSource[];
   /** What every live gateway of this site has folded of the origin. Default: not reported. */
   readonly folded?: () => FoldedPosition | undefined;
+  /**
+   * Publishes in the site's own log, merged, those of the records that neither it nor the copy holds. Called, once the
+   * copy has caught up, with what a copy held that did not fit the origin any more, because the origin had lost its log
+   * or the tail of it. Default: such a copy is thrown away.
+   */
+  readonly adopt?: (origin: string, payloads: readonly Uint8Array[]) => Promise<void>;
   /** Called when the copy's stream has come to be: with the first entry ever, and after it was thrown away. */
   readonly onCreated?: () => void;
   readonly timers: Timers;
@@ -82,6 +89,9 @@ class RunningCopier implements Copier {
   #copied: Cursor | undefined;
   #head: number | undefined;
   #failure: string | undefined;
+  /** Whether there may be copies put aside whose records still have to be published. */
+  #oldCopies = true;
+  #settling: Promise<void> = Promise.resolve();
 
   constructor(options: CopierOptions) {
     const { origin, log, timers, random, clock } = options;
@@ -110,6 +120,7 @@ class RunningCopier implements Copier {
   async [Symbol.asyncDispose](): Promise<void> {
     this.#stop.abort();
     await this.#running;
+    await this.#settling;
   }
 
   async #run(): Promise<void> {
@@ -202,6 +213,7 @@ class RunningCopier implements Copier {
       heard: (head: number) => {
         heard(head);
         this.#backOff.reset();
+        if (this.#oldCopies && (copy.cursor?.sequence ?? 0) >= head) this.#settleOldCopies();
       },
       copied: (cursor: Cursor) => {
         if (this.#copied === undefined) this.#options.onCreated?.();
@@ -209,13 +221,32 @@ class RunningCopier implements Copier {
       },
       restarted: (reason: string) => {
         this.#copied = undefined;
+        this.#oldCopies = true;
         this.#log.warn("the copy did not fit its origin and is read again from the start", {
           reason,
           via: source.site,
         });
       },
     };
-    return { site, origin: this.origin, copy, folded, events, clock, timers, fsyncDelayMs, signal };
+    const keepOld = this.#options.adopt !== undefined;
+    return { site, origin: this.origin, copy, folded, keepOld, events, clock, timers, fsyncDelayMs, signal };
+  }
+
+  /** The copy has caught up: what only an earlier one held is published by this site. Tried again until it is done. */
+  #settleOldCopies(): void {
+    const { adopt, logs } = this.#options;
+    this.#oldCopies = false;
+    if (adopt === undefined) return;
+    const settle = async (): Promise<void> => {
+      try {
+        const settled = await settleOldCopies(logs, this.origin, (payloads) => adopt(this.origin, payloads));
+        if (settled) this.#log.warn("published what only the old copy of a peer's log may have held");
+      } catch (error) {
+        this.#oldCopies = true;
+        if (!this.#stop.signal.aborted) this.#log.warn("an old copy could not be settled yet", { error });
+      }
+    };
+    this.#settling = this.#settling.then(settle);
   }
 
   #welcomed(via: string): void {

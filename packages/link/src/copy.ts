@@ -12,6 +12,7 @@ import { ContentError, isContentError } from "@meridian/oci";
 import type { Logger } from "@meridian/runtime";
 import type { linkV1 } from "@meridian/wire";
 import { lastCopied } from "./copied-position.ts";
+import { keepOldCopy } from "./old-copy.ts";
 import type { Quarantine } from "./quarantine.ts";
 import { copyStream, ownStream } from "./stream-names.ts";
 import { sessionAt } from "./wire-cursor.ts";
@@ -58,8 +59,12 @@ export class Copy {
     return this.#stream.durableAcks;
   }
 
-  /** Throws the copy away, to read the origin from its beginning. A crash in the middle leaves an empty copy. */
-  async restart(): Promise<void> {
+  /**
+   * Throws the copy away, to read the origin from its beginning. A crash in the middle leaves an empty copy. `keepOld`
+   * puts aside first what it holds (old-copy.ts): the origin may have lost it.
+   */
+  async restart({ keepOld = false }: { keepOld?: boolean } = {}): Promise<void> {
+    if (keepOld) await keepOldCopy(this.#logs, this.#origin, this.#stream);
     const name = copyStream(this.#origin);
     await this.#logs.drop(name);
     this.#stream = await this.#logs.open(name);

@@ -33,6 +33,8 @@ export interface SessionOptions {
   readonly origin: string;
   readonly copy: Copy;
   readonly folded: () => FoldedPosition | undefined;
+  /** Whether a copy that does not fit is put aside before it is thrown away. */
+  readonly keepOld: boolean;
   readonly events: SessionEvents;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -70,7 +72,7 @@ export async function tailFrom(source: TailSource, options: SessionOptions): Pro
       if (response === undefined) return;
       if (reset) {
         // Not before the new tail is there: until then the old copy serves.
-        await copy.restart();
+        await copy.restart({ keepOld: options.keepOld });
         events.restarted(welcome.resetReason);
         durable = new DurablePosition({ clock, delayMs, start: undefined });
         reset = false;

@@ -10,7 +10,7 @@ export interface RecordLinksOptions {
   readonly peers: Peers;
   readonly monitor: SiteMonitor;
   readonly logs: EventLogs;
-  readonly catalog: Pick<Catalog, "foldedPosition"> & Partial<StreamFinder>;
+  readonly catalog: Pick<Catalog, "foldedPosition"> & Partial<StreamFinder & RecordAdopter>;
   readonly rpc: RpcServer;
   readonly clock: Clock;
   readonly timers: Timers;
@@ -24,6 +24,11 @@ export interface RecordLinksOptions {
 /** A catalog that can be told that a copy has come to be, instead of finding it itself. */
 export interface StreamFinder {
   lookForStreams(): Promise<void>;
+}
+
+/** A catalog that can publish again what a peer's log has lost. */
+export interface RecordAdopter {
+  adopt(origin: string, payloads: readonly Uint8Array[]): Promise<void>;
 }
 
 /** One copier per peer, and the LogTail service for theirs. */
@@ -79,6 +84,7 @@ export class RecordLinks implements AsyncDisposable {
       onCreated: () =>
         void catalog.lookForStreams?.().catch((error: unknown) => log.debug("no look for streams", { error })),
       folded: () => catalog.foldedPosition(origin),
+      ...(catalog.adopt !== undefined && { adopt: catalog.adopt.bind(catalog) }),
       relayAfterMs,
       clock,
       timers,

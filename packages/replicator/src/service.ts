@@ -15,7 +15,7 @@ import { type Copies, startCopies } from "./copies.ts";
 import { CopyRepair } from "./copy-repair.ts";
 import { type CompleteImage, PendingImages } from "./pending-images.ts";
 import { PresencePublisher } from "./presence-publisher.ts";
-import { RecordLinks, type StreamFinder } from "./record-links.ts";
+import { type RecordAdopter, RecordLinks, type StreamFinder } from "./record-links.ts";
 import { ReferenceReader } from "./reference-reader.ts";
 import { type LinkState, ReplicationProgress } from "./replication-progress.ts";
 import { createReplicationService } from "./replication-service.ts";
@@ -26,7 +26,7 @@ import { WantedBlobs, type WantedCounts } from "./wanted-blobs.ts";
 
 /** The catalog, with what a replicator uses when it has it. */
 export type ReplicatorCatalog = Catalog &
-  Partial<StreamFinder> & {
+  Partial<StreamFinder & RecordAdopter> & {
     /** Told what a peer durably holds of this site's own log: such entries may leave the outbox. */
     reportCopied?(site: string, copied: Cursor): void;
   };

@@ -31,10 +31,10 @@ for (const { seed } of violations.slice(0, 3)) {
   const { steps, message } = await shrink(seed);
   process.stdout.write(`seed ${seed}: ${message}\n${inspect(steps, { depth: null, breakLength: 160 })}\n`);
 }
-const { seeds, writes, answered, deaths, events, simulatedMs } = tally;
+const { seeds, writes, answered, deaths, losses, events, simulatedMs } = tally;
 const hours = (simulatedMs / 3_600_000).toFixed(1);
 process.stdout.write(
-  `${seeds} seeds in ${seconds()} s: ${writes} writes, ${answered} answered, ${deaths} deaths, ${events} events, ` +
+  `${seeds} seeds in ${seconds()} s: ${writes} writes, ${answered} answered, ${deaths} deaths, ${losses} losses, ${events} events, ` +
     `${hours} simulated hours; ${violations.length} violations\n`,
 );
 process.exitCode = violations.length === 0 ? 0 : 1;

@@ -67,6 +67,11 @@ export class Oracle implements Watcher {
     return write;
   }
 
+  /** Writes at the site that were not answered yet. */
+  openWrites(site: string): number {
+    return [...this.#open].filter((write) => write.site === site).length;
+  }
+
   failed(write: WatchedWrite): void {
     this.#open.delete(write);
   }

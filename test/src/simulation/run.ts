@@ -14,6 +14,8 @@ export interface RunReport {
   readonly writes: number;
   readonly answered: number;
   readonly deaths: number;
+  /** Logs, ends of logs and whole disks that were lost. */
+  readonly losses: number;
   readonly events: number;
   /** Milliseconds of simulated time. */
   readonly simulatedMs: number;
@@ -40,6 +42,9 @@ class Run {
   readonly #tokens = new Set<string>();
   readonly #versions = new Map<object, string>();
   #deaths = 0;
+  #losses = 0;
+  readonly #setBack = new Set<string>();
+  #healing = false;
 
   constructor(seed: number) {
     this.#world = new World(seed);
@@ -54,6 +59,7 @@ class Run {
       writes,
       answered,
       deaths: this.#deaths,
+      losses: this.#losses,
       events: this.#world.events,
       simulatedMs: this.#world.now,
       fingerprint: digestOf(this.#sites.map(({ running }) => rowsOf(running!).join("\n")).join("\n\n")),
@@ -109,6 +115,9 @@ class Run {
         });
         return;
       }
+      case "lose":
+        this.#lose(at(step.site), step, at(step.site).backUpLog());
+        return;
       case "skew": {
         const site = at(step.site);
         site.skewMs = step.ms;
@@ -122,9 +131,44 @@ class Run {
     }
   }
 
-  #write(site: Site, step: Exclude<Step, { kind: "cut" | "reset" | "delay" | "die" | "skew" }>): void {
+  /** Lets a second of writes pass, waits until the peers show all that the site shows of itself, then takes its disk away. Given up after a while. */
+  #lose(site: Site, step: Extract<Step, { kind: "lose" }>, backup: unknown): void {
+    const begun = this.#world.now;
+    const look = (): void => {
+      site.losing = true;
+      if (this.#world.now - begun > 20_000 || this.#healing) {
+        site.losing = false;
+        return;
+      }
+      if (!this.#isCopied(site)) {
+        this.#world.after(100, look);
+        return;
+      }
+      site.die("kill");
+      this.#losses += 1;
+      // A log set back goes on in the same life: its sequences, and tokens that name them, mean nothing any more.
+      if (step.what === "tail") this.#setBack.add(site.name);
+      if (step.what === "everything") site.loseEverything();
+      else site.loseLog(step.what === "tail" ? backup : undefined);
+      site.losing = false;
+      this.#world.after(step.downMs, () => site.start());
+    };
+    this.#world.after(1_000, look);
+  }
+
+  #isCopied({ name, running }: Site): boolean {
+    const own = running && parseVersion(running.catalog.version()).get(name);
+    if (running === undefined || !running.catalog.ready || this.#oracle.openWrites(name) > 0) return false;
+    return this.#sites.every((other) => {
+      if (other.name === name) return true;
+      const at = other.running && parseVersion(other.running.catalog.version()).get(name);
+      return own === undefined || (at?.incarnation.id === own.incarnation.id && at.sequence >= own.sequence);
+    });
+  }
+
+  #write(site: Site, step: Exclude<Step, { kind: "cut" | "reset" | "delay" | "die" | "skew" | "lose" }>): void {
     const { running } = site;
-    if (running === undefined || !running.life.alive) return;
+    if (running === undefined || !running.life.alive || site.losing) return;
     const repository = `r${step.repository}`;
     const { catalog } = running;
     switch (step.kind) {
@@ -220,12 +264,13 @@ class Run {
       if (running === undefined) continue;
       requireWhole(site.name, running);
       const version = running.catalog.version();
-      requireOnward(site.name, this.#versions.get(running), version);
+      requireOnward(site.name, this.#versions.get(running), version, this.#setBack);
       this.#versions.set(running, version);
     }
   }
 
   #heal(): void {
+    this.#healing = true;
     this.#network.healAll();
     for (const site of this.#sites) {
       site.skewMs = 0;
@@ -255,19 +300,19 @@ class Run {
     for (const { name, running } of this.#sites) {
       this.#oracle.checkEnd(name, running!.view);
       requireWhole(name, running!);
-      for (const token of this.#tokens) requireReached(name, running!.catalog.version(), token);
+      for (const token of this.#tokens) requireReached(name, running!.catalog.version(), token, this.#setBack);
     }
   }
 
   /** A view folded anew from the compacted logs is the same. */
   async #checkRebuilt(): Promise<void> {
-    const [site] = this.#sites;
-    const { running } = site!;
-    const before = rowsOf(running!);
-    const rebuilt = running!.catalog.rebuild();
-    await this.#world.run(5_000);
-    await rebuilt;
-    assert.deepEqual(rowsOf(running!), before, "the rebuilt view differs");
+    for (const { name, running } of this.#sites) {
+      const before = rowsOf(running!);
+      const rebuilt = running!.catalog.rebuild();
+      await this.#world.run(5_000);
+      await rebuilt;
+      assert.deepEqual(rowsOf(running!), before, `the rebuilt view of ${name} differs`);
+    }
   }
 }
 
@@ -327,12 +372,12 @@ function requireWhole(site: string, { catalog }: RunningSite): void {
 }
 
 /** What a process shows of an origin never goes back within one life of the log. */
-function requireOnward(site: string, before: string | undefined, after: string): void {
+function requireOnward(site: string, before: string | undefined, after: string, setBack: ReadonlySet<string>): void {
   if (before === undefined) return;
   const now = parseVersion(after);
   for (const [origin, was] of parseVersion(before)) {
     const is = now.get(origin);
-    if (is === undefined || is.incarnation.id !== was.incarnation.id) continue;
+    if (is === undefined || is.incarnation.id !== was.incarnation.id || setBack.has(origin)) continue;
     assert.ok(
       is.sequence >= was.sequence,
       `${site}: the version of ${origin} went back from ${was.sequence} to ${is.sequence}`,
@@ -340,11 +385,11 @@ function requireOnward(site: string, before: string | undefined, after: string):
   }
 }
 
-function requireReached(site: string, version: string, token: string): void {
+function requireReached(site: string, version: string, token: string, setBack: ReadonlySet<string>): void {
   const now = parseVersion(version);
   for (const [origin, wanted] of parseVersion(token)) {
     const is = now.get(origin);
-    if (is?.incarnation.id !== wanted.incarnation.id) continue;
+    if (is?.incarnation.id !== wanted.incarnation.id || setBack.has(origin)) continue;
     assert.ok(
       is.sequence >= wanted.sequence,
       `${site} is at ${is.sequence} of ${origin}, a token says ${wanted.sequence}`,

@@ -17,6 +17,7 @@ export interface Tally {
   writes: number;
   answered: number;
   deaths: number;
+  losses: number;
   events: number;
   simulatedMs: number;
 }
@@ -32,7 +33,7 @@ export async function simulateMany(options: {
   readonly onProgress?: (tally: Tally) => void;
 }): Promise<{ readonly tally: Tally; readonly violations: readonly Violation[] }> {
   const { from, count, threads = availableParallelism(), onViolation = () => {}, onProgress = () => {} } = options;
-  const tally = { seeds: 0, writes: 0, answered: 0, deaths: 0, events: 0, simulatedMs: 0 };
+  const tally = { seeds: 0, writes: 0, answered: 0, deaths: 0, losses: 0, events: 0, simulatedMs: 0 };
   const violations: Violation[] = [];
   let next = from;
   const take = (answer: Answer): void => {
@@ -43,7 +44,8 @@ export async function simulateMany(options: {
       return;
     }
     const { report } = answer;
-    for (const name of ["writes", "answered", "deaths", "events", "simulatedMs"] as const) tally[name] += report[name];
+    for (const name of ["writes", "answered", "deaths", "losses", "events", "simulatedMs"] as const)
+      tally[name] += report[name];
     onProgress(tally);
   };
   const work = async (): Promise<void> => {

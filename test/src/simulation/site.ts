@@ -28,6 +28,8 @@ export class Site {
   readonly log: Logger;
   readonly alarms: string[] = [];
   skewMs = 0;
+  /** True while it is to lose its disk: no new writes are sent to it. */
+  losing = false;
   running: RunningSite | undefined;
   readonly #world: World;
   readonly #network: Network;
@@ -88,6 +90,25 @@ export class Site {
     this.#network.died(this.name, { silently: this.#powerLost && this.#world.chance(50) });
   }
 
+  /** The log as it is now, for {@link Site.loseLog}. */
+  backUpLog(): unknown {
+    return this.#disk.backUp();
+  }
+
+  /** While it is down: the log is what it was at the backup, or gone. */
+  loseLog(backup?: unknown): void {
+    this.#powerLost = false;
+    if (backup === undefined) this.#disk.wipe();
+    else this.#disk.restore(backup);
+  }
+
+  /** While it is down: forgets everything. */
+  loseEverything(): void {
+    this.loseLog();
+    this.#outbox.wipe();
+    this.#view.wipe();
+  }
+
   /** While it is down: forgets what was folded. */
   dropView(): void {
     this.#view.wipe();
@@ -143,6 +164,7 @@ export class Site {
         client: () => this.#network.client(site, origin, life),
         relays: () => others.map((relay) => ({ site: relay, client: this.#network.client(site, relay, life) })),
         folded: () => catalog.foldedPosition(origin),
+        adopt: (peer, payloads) => catalog.adopt(peer, payloads),
         onCreated: () => void catalog.lookForStreams(),
       });
     }

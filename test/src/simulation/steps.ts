@@ -1,5 +1,8 @@
 import { seeded } from "../harness/seeded.ts";
 
+/** `tail`: the log is set back to what it was when the step came. */
+export type Loss = "log" | "tail" | "everything";
+
 /** What happens in a simulation, and after how many milliseconds. Each step means something whatever was before it. */
 export type Step = { readonly afterMs: number } & (
   | {
@@ -36,6 +39,13 @@ export type Step = { readonly afterMs: number } & (
       readonly downMs: number;
       readonly dropView: boolean;
     }
+  | {
+      /** The site's disk loses its log, the end of it, or everything: not before its peers have copied what it has. */
+      readonly kind: "lose";
+      readonly site: number;
+      readonly what: Loss;
+      readonly downMs: number;
+    }
   | { readonly kind: "skew"; readonly site: number; readonly ms: number; readonly forMs: number }
 );
 
@@ -50,6 +60,7 @@ const KINDS: ReadonlyArray<readonly [Step["kind"], number]> = [
   ["delay", 3],
   ["die", 10],
   ["skew", 3],
+  ["lose", 2],
 ];
 const WEIGHTED = KINDS.flatMap(([kind, weight]) => Array<Step["kind"]>(weight).fill(kind));
 
@@ -112,6 +123,10 @@ export function stepsOf(seed: number, { sites = 3 }: { sites?: number } = {}): S
           downMs: pick([1, 500, 8_000]),
           dropView: integer(0, 4) === 0,
         };
+      }
+      case "lose": {
+        const what = pick(["log", "tail", "everything"] as const);
+        return { kind, afterMs, site: site(), what, downMs: pick([1, 8_000]) };
       }
       case "skew":
         return {
