@@ -190,19 +190,20 @@ test("a signature whose subject was deleted stays, and makes nothing visible", a
   assert.deepEqual(eu.reader.referrers(REPOSITORY, digestFor("m")), []);
 });
 
-test("two sites write one tag without seeing each other: the later wins everywhere, with a warning", async () => {
+test("two sites write one tag without seeing each other: the later wins everywhere, and each is told of it once", async () => {
   const [eu, us] = sites([0, 4, 0]);
   await eu.commit([tag("t", "m1")]);
   await us.commit([tag("t", "m2")]);
   await settle([eu, us]);
   for (const site of [eu, us]) {
     assert.equal(tagged(site, "t"), digestFor("m2"));
-    assert.equal(site.warnings.filter((line) => line.includes("without seeing each other")).length, 1, site.name);
+    const told = site.conflicts.map(({ winner, loser }) => [winner.site, winner.digest, loser.site, loser.digest]);
+    assert.deepEqual(told, [["us", digestFor("m2"), "eu", digestFor("m1")]], site.name);
   }
   await eu.commit([tag("t", "m3")]);
   await settle([eu, us]);
   assert.equal(tagged(us, "t"), digestFor("m3"));
-  assert.equal(us.warnings.length, 1);
+  assert.equal(us.conflicts.length, 1);
 });
 
 test("a manifest too large for a record is known from its bytes", async () => {

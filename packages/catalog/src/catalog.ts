@@ -2,6 +2,7 @@ import type { Digest } from "@meridian/oci";
 import type { recordV1 } from "@meridian/wire";
 import type { Collectable } from "./collectable.ts";
 import type { Retirement } from "./retirement.ts";
+import type { TagWrite } from "./tag-history.ts";
 
 /** A visible tag. */
 export interface TagView {
@@ -27,6 +28,13 @@ export interface LinkView {
   readonly digest: Digest;
   readonly size: number;
   readonly site: string;
+}
+
+/** A tag that was deleted. */
+export interface DeletedTag {
+  readonly tag: string;
+  /** What it named. */
+  readonly digest: Digest;
 }
 
 /** Everything that a client needs of an image or index. */
@@ -81,6 +89,12 @@ export interface CatalogReader {
   holders(digest: Digest): string[];
   /** The live records (tag, manifest, link, blob at node) that make a digest visible: what a Lookup answers. */
   recordsFor(repository: string, digest: Digest): recordV1.Record[];
+  /** Tags that are deleted and whose last value is still known, in ASCII order. `last` is exclusive. */
+  deletedTags(repository: string, page: { n?: number; last?: string }): Page<DeletedTag>;
+  /** Manifests that were deleted and that nothing makes visible, in ASCII order. `last` is exclusive. */
+  deletedManifests(repository: string, page: { n?: number; last?: string }): Page<Digest>;
+  /** What is still known of a manifest that was deleted; undefined when nothing is, or it never was. */
+  deletedManifest(repository: string, digest: Digest): recordV1.ManifestValue | undefined;
   /** What the whole of an image needs. */
   contents(repository: string, digest: Digest): ImageContents;
   /** Folded positions as a `Meridian-Version` token (design.md P11). */
@@ -97,6 +111,8 @@ export type Change =
       readonly mediaType: string;
       readonly size: number;
       readonly who: string;
+      /** True when an earlier value is put again; for the history. */
+      readonly restored?: boolean;
     }
   | {
       readonly kind: "manifest";
@@ -115,6 +131,7 @@ export type Change =
     }
   | { readonly kind: "delete-tag"; readonly repository: string; readonly tag: string; readonly who: string }
   | { readonly kind: "delete-manifest"; readonly repository: string; readonly digest: Digest; readonly who: string }
+  | { readonly kind: "delete-repository"; readonly repository: string }
   | { readonly kind: "delete-link"; readonly repository: string; readonly digest: Digest }
   /** As `delete-link`, for the collection: left out when something needs it by then, or it is gone. */
   | { readonly kind: "collect-link"; readonly repository: string; readonly digest: Digest };
@@ -192,6 +209,11 @@ export interface Catalog extends CatalogReader, CatalogWriter, AsyncDisposable {
   readonly pins: CatalogPins;
   readonly collectable: Collectable;
   readonly retirement: Retirement;
+  /**
+   * The writes of a tag at all sites, the newest first, as far as they are known here and kept.
+   * @throws ContentError `unavailable` when the site's log cannot be read.
+   */
+  tagHistory(repository: string, tag: string): Promise<TagWrite[]>;
   /** Calls `listener` with each batch of events until disposed. */
   subscribe(listener: (events: readonly CatalogEvent[]) => void): Disposable;
   /** True once folded past the heads known at start and listed by every live gateway of the site. */

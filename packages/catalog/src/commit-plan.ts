@@ -7,7 +7,7 @@ import { collectableOf } from "./collectable.ts";
 import * as keys from "./keys.ts";
 import { findRecord, findTag, firstNamer, type Namer, namers } from "./lookups.ts";
 import { isAbsent } from "./manifest-value.ts";
-import { deleteRecord, historyRecord, putRecord } from "./register-changes.ts";
+import { deleteRecord, type HistoryLine, historyRecord, putRecord } from "./register-changes.ts";
 import { isLinked, isVisible, readStanding } from "./standing.ts";
 import { NamerRole } from "./view-layout.ts";
 import { tagValue } from "./view-update.ts";
@@ -25,7 +25,14 @@ export interface Intent {
   /** Undefined for a deletion. */
   readonly value?: recordV1.Put["value"];
   /** For a tag: what its history says. */
-  readonly tag?: { readonly repository: string; readonly tag: string; readonly digest?: Digest; readonly who: string };
+  readonly tag?: {
+    readonly repository: string;
+    readonly tag: string;
+    readonly who: string;
+    /** Absent for a deletion. */
+    readonly named?: HistoryLine["named"];
+    readonly restored?: boolean;
+  };
 }
 
 /** The changes of a commit as registers, each once, as the view shows things now. */
@@ -88,19 +95,21 @@ export function recordsOf(
   if (tag === undefined || hlc === undefined) {
     return { change };
   }
-  return { change, history: historyRecord({ ...tag, digest: tag.digest, hlc, from: tagValue(seen)?.digest }) };
+  const { repository, who, named, restored = false } = tag;
+  const from = tagValue(seen)?.digest;
+  return { change, history: historyRecord({ repository, tag: tag.tag, who, named, restored, hlc, from, seen }) };
 }
 
 function intentsOf(reader: OrderedReader, change: Change): Intent[] {
   switch (change.kind) {
     case "tag": {
-      const { repository, tag, digest, mediaType, size, who } = change;
+      const { repository, tag, digest, mediaType, size, who, restored } = change;
       const value = create(recordV1.TagValueSchema, { digest: toWireDigest(digest), mediaType, size: BigInt(size) });
       return [
         {
           key: keys.tagKey(repository, tag),
           value: { case: "tag", value },
-          tag: { repository, tag, digest, who },
+          tag: { repository, tag, who, named: { digest, mediaType, size }, restored },
         },
       ];
     }
@@ -125,6 +134,10 @@ function intentsOf(reader: OrderedReader, change: Change): Intent[] {
       return deleteTag(reader, change);
     case "delete-manifest":
       return deleteManifest(reader, change);
+    case "delete-repository": {
+      const key = keys.repositoryKey(change.repository);
+      return findRecord(reader, viewKeyOf(key))?.live ? [{ key }] : [];
+    }
     case "delete-link":
       return deleteLink(reader, change);
     case "collect-link": {

@@ -16,6 +16,8 @@ export interface FoldOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly log: Logger;
+  /** Told the subject of each line of a tag's history that passes. */
+  readonly onHistory?: (stream: string, subject: string) => void;
 }
 
 /** Folds all logs of the site, its own and the copies of its peers', into one view. */

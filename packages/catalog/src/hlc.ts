@@ -30,6 +30,11 @@ export function compareHlc(a: recordV1.Hlc, b: recordV1.Hlc): number {
   return compareNames(a.site, b.site) || compareNames(a.writer, b.writer);
 }
 
+/** The reading as a text that names it: `<time>/<site>/<writer>`, the time in hexadecimal. */
+export function readingId({ time, site, writer }: recordV1.Hlc): string {
+  return `${time.toString(16)}/${site}/${writer}`;
+}
+
 /** Orders names by their code points, as every member does whatever its locale. */
 export function compareNames(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;

@@ -5,6 +5,7 @@ export type {
   CatalogReader,
   CatalogWriter,
   Change,
+  DeletedTag,
   ImageContents,
   LinkView,
   ManifestView,
@@ -21,5 +22,7 @@ export { decodeRecord, encodeRecord, isAlive, mergeRecords } from "./merge.ts";
 export { type CatalogOptions, type OpenCatalog, openCatalog } from "./open-catalog.ts";
 export { type RegisterState, registersOf } from "./register-rows.ts";
 export type { Retirement } from "./retirement.ts";
+export { CONFLICT_SUBJECT } from "./tag-conflict.ts";
+export { DEFAULT_HISTORY, type HistoryKept, type TagWrite } from "./tag-history.ts";
 export { formatVersion, joinVersions, type Position, parseVersion, type VersionVector } from "./version-token.ts";
 export { fromWireDigest, toWireDigest, tryFromWireDigest } from "./wire-digest.ts";

@@ -2,6 +2,7 @@ import { hash } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import { ContentError, type Digest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
+import { readingId } from "./hlc.ts";
 import { fromWireDigest, toWireDigest } from "./wire-digest.ts";
 
 /**
@@ -71,6 +72,11 @@ export function subjectOf(site: string, { kind, parts }: RegisterName): string {
   return `m.${site}.${kind}.${parts.map(hashed).join(".")}`;
 }
 
+/** What the subjects of a tag's history in the log of a site begin with. */
+export function historyPrefix(site: string, repository: string, tag: string): string {
+  return `m.${site}.history.${hashed(repository)}.${hashed(tag)}.`;
+}
+
 /** The kind in a subject; undefined when it names no register: a session, or what a later version writes. */
 export function subjectKind(subject: string): RegisterKind | undefined {
   const kind = subject.split(".", 3)[2] ?? "";
@@ -114,7 +120,7 @@ function reading(hlc: recordV1.Hlc | undefined): string {
   if (hlc === undefined) {
     throw new ContentError("invalid", "a history record without its reading");
   }
-  return `${hlc.time.toString(16)}/${hlc.site}/${hlc.writer}`;
+  return readingId(hlc);
 }
 
 const BASE32 = "abcdefghijklmnopqrstuvwxyz234567";

@@ -11,14 +11,18 @@ import { type Collectable, collectableOf } from "./collectable.ts";
 import { asContentError } from "./deadline.ts";
 import { Fold } from "./fold.ts";
 import { createLoneExchange, type FoldExchange } from "./fold-exchange.ts";
+import { HistoryKeeper } from "./history-keeper.ts";
 import { createHlcClock, DEFAULT_MAX_SKEW_MS } from "./hlc.ts";
 import { requireRecord } from "./merge.ts";
 import { Outbox, type OutboxEntry } from "./outbox.ts";
 import { PinKeeper } from "./pin-keeper.ts";
 import { Pins } from "./pins.ts";
 import { type Retirement, retirementOf } from "./retirement.ts";
+import { tellConflict } from "./tag-conflict.ts";
+import { DEFAULT_HISTORY, type HistoryKept, readTagHistory, type TagWrite } from "./tag-history.ts";
 import type { Position } from "./version-token.ts";
 import { View } from "./view.ts";
+import type { TagConflict } from "./view-changes.ts";
 import { tryFromWireDigest } from "./wire-digest.ts";
 import { Writer } from "./writer.ts";
 
@@ -50,6 +54,10 @@ export interface CatalogOptions {
   readonly log: Logger;
   /** True when the registry takes sparse manifests: then bytes alone, without the record, make nothing visible. */
   readonly sparse?: boolean;
+  /** How long the history of tags is kept; 90 days and 100 writes of each when absent. */
+  readonly history?: HistoryKept;
+  /** True in the process that removes from the site's logs what exceeds the history that is kept. */
+  readonly tidiesHistory?: boolean;
   /** Records further ahead of the clock are held until their time comes, in milliseconds; 2 000 when absent. */
   readonly maxSkewMs?: number;
 }
@@ -76,9 +84,13 @@ export async function openCatalog(options: CatalogOptions): Promise<OpenCatalog>
   const outbox = opened.use(new Outbox({ store: options.outbox, clock }));
   const hlc = opened.use(createHlcClock({ clock, site, writer, highWater: outbox.highWater(), maxSkewMs }));
   const observe = (time: bigint): void => hlc.observe(time);
-  const view = opened.use(new View({ ...options, store: options.view, maxSkewMs, observe }));
+  const conflicted = (conflict: TagConflict): void => tellConflict(conflict, { ...options, bulletin: logs.bulletin });
+  const view = opened.use(new View({ ...options, store: options.view, maxSkewMs, observe, conflicted }));
   await view.open();
-  const fold = opened.use(new Fold({ ...options, view }));
+  const kept = options.history ?? DEFAULT_HISTORY;
+  const keeper = options.tidiesHistory ? opened.use(new HistoryKeeper({ ...options, kept })) : undefined;
+  const onHistory = keeper && ((stream: string, subject: string): void => keeper.noted(stream, subject));
+  const fold = opened.use(new Fold({ ...options, view, onHistory }));
   const exchange = opened.use(openExchange(options, view, fold));
   const moving = view.positions.onMoved(() => exchange.moved());
   opened.use(moving);
@@ -101,6 +113,8 @@ export async function openCatalog(options: CatalogOptions): Promise<OpenCatalog>
     pins,
     retirement: retirementOf({ site, view, logs }),
     adopting: { ...options, fold, view },
+    history: (repository: string, tag: string) =>
+      readTagHistory({ logs, site, kept, nowMs: clock.now() }, repository, tag),
   };
   return new FoldedCatalog(parts, opened.move());
 }
@@ -135,6 +149,7 @@ interface Parts {
   readonly pins: PinKeeper;
   readonly retirement: Retirement;
   readonly adopting: AdoptOptions;
+  readonly history: (repository: string, tag: string) => Promise<TagWrite[]>;
 }
 
 class FoldedCatalog implements OpenCatalog {
@@ -163,6 +178,11 @@ class FoldedCatalog implements OpenCatalog {
   repositoriesOf: CatalogReader["repositoriesOf"] = (digest, n) => this.#reader.repositoriesOf(digest, n);
   holders: CatalogReader["holders"] = (digest) => this.#reader.holders(digest);
   recordsFor: CatalogReader["recordsFor"] = (repository, digest) => this.#reader.recordsFor(repository, digest);
+  deletedTags: CatalogReader["deletedTags"] = (repository, page) => this.#reader.deletedTags(repository, page);
+  deletedManifests: CatalogReader["deletedManifests"] = (repository, page) =>
+    this.#reader.deletedManifests(repository, page);
+  deletedManifest: CatalogReader["deletedManifest"] = (repository, digest) =>
+    this.#reader.deletedManifest(repository, digest);
   contents: CatalogReader["contents"] = (repository, digest) => this.#reader.contents(repository, digest);
   version: CatalogReader["version"] = () => this.#reader.version();
 
@@ -201,6 +221,12 @@ class FoldedCatalog implements OpenCatalog {
     const bytes = toBinary(recordV1.ManifestValueSchema, { ...value, sparse: this.#parts.sparse });
     const origin = this.#parts.site;
     await this.#parts.view.change((update) => update.learnManifest(repository, digest, bytes, origin));
+  }
+
+  async tagHistory(repository: string, tag: string): Promise<TagWrite[]> {
+    return await this.#parts.history(repository, tag).catch((error: unknown) => {
+      throw asContentError(error);
+    });
   }
 
   subscribe(listener: (events: readonly CatalogEvent[]) => void): Disposable {

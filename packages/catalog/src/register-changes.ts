@@ -28,24 +28,34 @@ export function deleteRecord(key: recordV1.Key, seen: Seen): recordV1.Record {
   return create(recordV1.RecordSchema, { format: RECORD_FORMAT, key, deleted });
 }
 
-/** A line of a tag's history. */
-export function historyRecord(line: {
-  repository: string;
-  tag: string;
-  hlc: recordV1.Hlc;
-  who: string;
+/** What a line of a tag's history says. */
+export interface HistoryLine {
+  readonly repository: string;
+  readonly tag: string;
+  readonly hlc: recordV1.Hlc;
+  readonly who: string;
   /** Absent for a deletion. */
-  digest: Digest | undefined;
+  readonly named: { readonly digest: Digest; readonly mediaType: string; readonly size: number } | undefined;
   /** What the tag named before. */
-  from: Digest | undefined;
-}): recordV1.Record {
-  const { repository, tag, hlc, who, digest, from } = line;
+  readonly from: Digest | undefined;
+  /** The register that the writer had seen: whoever reads the history can tell which writes were not seen. */
+  readonly seen: Seen;
+  readonly restored: boolean;
+}
+
+/** A line of a tag's history. */
+export function historyRecord(line: HistoryLine): recordV1.Record {
+  const { repository, tag, hlc, who, named, from, seen, restored } = line;
+  const { RESTORED, UNSPECIFIED } = recordV1.HistoryCause;
   const value = create(recordV1.HistoryValueSchema, {
     who,
     site: hlc.site,
-    digest: digest && toWireDigest(digest),
+    digest: named && toWireDigest(named.digest),
     from: from && toWireDigest(from),
+    mediaType: named?.mediaType ?? "",
+    size: BigInt(named?.size ?? 0),
+    cause: restored ? RESTORED : UNSPECIFIED,
   });
-  const put = create(recordV1.PutSchema, { hlc, value: { case: "history", value } });
+  const put = create(recordV1.PutSchema, { hlc, prev: seenReadings(seen), value: { case: "history", value } });
   return create(recordV1.RecordSchema, { format: RECORD_FORMAT, key: historyKey(repository, tag, hlc), put });
 }

@@ -10,6 +10,7 @@ import { registerName, subjectOf } from "./keys.ts";
 import { findRecord } from "./lookups.ts";
 import { decodeRecord, encodeRecord, latestTime, mergeRecords } from "./merge.ts";
 import { View } from "./view.ts";
+import type { TagConflict } from "./view-changes.ts";
 import { decodeRegisterRow } from "./view-layout.ts";
 
 /** A clock for the tests of this package: moves when told to. */
@@ -71,6 +72,8 @@ export class SimulatedSite {
   readonly name: string;
   readonly view: View;
   readonly warnings: string[];
+  /** In the order in which they were folded. */
+  readonly conflicts: TagConflict[] = [];
   readonly #hlc: HlcClock;
   readonly #log = new Map<string, { sequence: number; payload: Uint8Array }>();
   readonly #cursors = new Map<string, number>();
@@ -88,7 +91,9 @@ export class SimulatedSite {
     this.#hlc = createHlcClock({ clock: skewed, site: name, writer: "w", highWater, maxSkewMs });
     const observe = (time: bigint): void => this.#hlc.observe(time);
     const store = createMemoryStore();
-    this.view = new View({ site: name, store, clock: skewed, timers: systemTimers, log, maxSkewMs, observe });
+    const conflicted = (conflict: TagConflict): void => void this.conflicts.push(conflict);
+    const parts = { store, clock: skewed, timers: systemTimers, log, maxSkewMs, observe, conflicted };
+    this.view = new View({ site: name, ...parts });
   }
 
   get reader(): CatalogReader {

@@ -22,6 +22,8 @@ export interface StreamFoldOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly log: Logger;
+  /** Told the subject of each line of a tag's history that passes. */
+  readonly onHistory?: (stream: string, subject: string) => void;
   /** Called each time the stream was opened, checked and read to the head it had then. */
   readonly onCaughtUp: () => void;
 }
@@ -176,6 +178,9 @@ export class StreamFold {
     const records: IncomingRecord[] = [];
     for (const { subject, payload, sequence, origin, traceparent } of entries) {
       if (!isFolded(subject)) {
+        if (subjectKind(subject) === "history") {
+          this.#options.onHistory?.(this.#options.origin.stream, subject);
+        }
         continue;
       }
       try {

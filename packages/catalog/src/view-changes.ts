@@ -1,12 +1,20 @@
-import type { recordV1 } from "@meridian/wire";
+import type { Digest } from "@meridian/oci";
 import type { CatalogEvent } from "./catalog.ts";
+
+/** A put of a tag that took part in a conflict. */
+export interface ConflictingPut {
+  /** `<time>/<site>/<writer>`, as in the tag's history. */
+  readonly id: string;
+  readonly site: string;
+  readonly digest: Digest;
+}
 
 /** Two puts of one tag of which neither writer had seen the other: the later wins. */
 export interface TagConflict {
   readonly repository: string;
   readonly tag: string;
-  readonly winner: recordV1.Hlc;
-  readonly loser: recordV1.Hlc;
+  readonly winner: ConflictingPut;
+  readonly loser: ConflictingPut;
 }
 
 /** What one transaction changed; to be told once it is committed. */

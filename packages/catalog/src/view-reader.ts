@@ -1,6 +1,7 @@
 import type { OrderedStore } from "@meridian/keyvalue";
 import type { Digest } from "@meridian/oci";
 import type { CatalogReader, LinkView, ManifestView, Page, ReferrerView, TagView } from "./catalog.ts";
+import { deletedManifest, deletedManifests, deletedTags } from "./deleted-content.ts";
 import { imageContents } from "./image-contents.ts";
 import { findLink, findManifest, findRecord, findTag, manifestReferences, namers } from "./lookups.ts";
 import type { Positions } from "./positions.ts";
@@ -139,6 +140,18 @@ export class ViewReader implements CatalogReader {
 
   recordsFor(repository: string, digest: Digest): ReturnType<CatalogReader["recordsFor"]> {
     return supportingRecords(this.#view, repository, digest);
+  }
+
+  deletedTags(repository: string, page: { n?: number; last?: string }): ReturnType<CatalogReader["deletedTags"]> {
+    return deletedTags(this.#view, repository, page);
+  }
+
+  deletedManifests(repository: string, page: { n?: number; last?: string }): Page<Digest> {
+    return deletedManifests(this.#view, repository, page);
+  }
+
+  deletedManifest(repository: string, digest: Digest): ReturnType<CatalogReader["deletedManifest"]> {
+    return deletedManifest(this.#view, repository, digest);
   }
 
   contents(repository: string, digest: Digest): ReturnType<CatalogReader["contents"]> {

@@ -1,11 +1,11 @@
 import type { OrderedTransaction } from "@meridian/keyvalue";
 import type { Digest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
-import { compareHlc } from "./hlc.ts";
+import { compareHlc, readingId } from "./hlc.ts";
 import { type RegisterName, registerName, viewKey } from "./keys.ts";
 import { knownManifest, manifestReferences } from "./lookups.ts";
-import { decodeRecord, encodeRecord, isAlive, mergeRecords } from "./merge.ts";
-import { noChanges, type ViewChanges } from "./view-changes.ts";
+import { decodeRecord, encodeRecord, isAlive, type LiveRecord, mergeRecords, seenReadings } from "./merge.ts";
+import { type ConflictingPut, noChanges, type ViewChanges } from "./view-changes.ts";
 import {
   decodeRegisterRow,
   encodeRegisterRow,
@@ -198,21 +198,26 @@ function requireValue({ kind }: RegisterName, { put }: recordV1.Record): void {
   }
 }
 
+/** Two live puts of different sites that name different digests, of which the later had not seen the earlier. */
 function tagConflict(
   before: recordV1.Record | undefined,
   incoming: recordV1.Record,
-): { winner: recordV1.Hlc; loser: recordV1.Hlc } | undefined {
-  const [a, b] = [before?.put, incoming.put];
-  if (a?.hlc === undefined || b?.hlc === undefined || a.hlc.site === b.hlc.site) {
+): { winner: ConflictingPut; loser: ConflictingPut } | undefined {
+  if (!isAlive(before) || !isAlive(incoming) || before.put.hlc.site === incoming.put.hlc.site) {
     return undefined;
   }
-  const [winner, loser] = compareHlc(a.hlc, b.hlc) > 0 ? [a, b] : [b, a];
-  const [won, lost] = [winner.hlc, loser.hlc];
-  if (won === undefined || lost === undefined) {
-    return undefined;
-  }
-  const seen = winner.prev.find(({ site }) => site === lost.site);
-  return seen !== undefined && compareHlc(seen, lost) >= 0 ? undefined : { winner: won, loser: lost };
+  const order = compareHlc(before.put.hlc, incoming.put.hlc);
+  const [winner, loser] = order > 0 ? [before, incoming] : [incoming, before];
+  const lost = loser.put.hlc;
+  const seen = seenReadings(winner).find(({ site }) => site === lost.site);
+  const [won, of] = [conflictingPut(winner), conflictingPut(loser)];
+  const isSeen = seen !== undefined && compareHlc(seen, lost) >= 0;
+  return isSeen || won.digest === of.digest ? undefined : { winner: won, loser: of };
+}
+
+function conflictingPut({ put }: LiveRecord): ConflictingPut {
+  const digest = fromWireDigest(put.value.case === "tag" ? put.value.value.digest : undefined);
+  return { id: readingId(put.hlc), site: put.hlc.site, digest };
 }
 
 function linkSize({ put }: recordV1.Record): number {

@@ -11,7 +11,7 @@ import { decodeRecord, latestTime } from "./merge.ts";
 import { Positions } from "./positions.ts";
 import { ANSWERS, originOf, type StreamOrigin } from "./stream-origin.ts";
 import type { Position } from "./version-token.ts";
-import type { ViewChanges } from "./view-changes.ts";
+import type { TagConflict, ViewChanges } from "./view-changes.ts";
 import {
   decodeRegisterRow,
   encodeRegisterRow,
@@ -44,6 +44,8 @@ export interface ViewOptions {
   readonly timers: Timers;
   readonly log: Logger;
   readonly maxSkewMs: number;
+  /** Told of each conflict, once it is in the view. */
+  readonly conflicted?: (conflict: TagConflict) => void;
   /** Told of each reading that is not from the future. */
   readonly observe: (time: bigint) => void;
 }
@@ -270,9 +272,8 @@ export class View implements Disposable {
     if (guarded !== undefined) {
       this.freeze(guarded);
     }
-    for (const { repository, tag, winner, loser } of changes.conflicts) {
-      const fields = { repository, tag, winner: winner.site, loser: loser.site };
-      this.#options.log.warn("two sites wrote one tag without seeing each other: the later write wins", fields);
+    for (const conflict of changes.conflicts) {
+      this.#options.conflicted?.(conflict);
     }
     if (changes.events.length === 0) {
       return;

@@ -2,6 +2,7 @@ import { describe } from "node:test";
 import { appendCases } from "./contract/append-cases.ts";
 import { cursorCases } from "./contract/cursor-cases.ts";
 import type { LogCapabilities, LogServer } from "./contract/log-server.ts";
+import { prefixCases } from "./contract/prefix-cases.ts";
 import { storeLossCases } from "./contract/store-loss-cases.ts";
 import { streamCases } from "./contract/stream-cases.ts";
 import { tailCases } from "./contract/tail-cases.ts";
@@ -17,6 +18,7 @@ export function eventLogContract(name: string, make: () => Promise<LogServer>, c
     describe("append", () => appendCases(make, capabilities));
     describe("tail", () => tailCases(make, capabilities));
     describe("cursors", () => cursorCases(make));
+    describe("reading below a prefix", () => prefixCases(make));
     describe("a store that lost its tail", () => storeLossCases(make));
     describe("streams and bulletin", () => streamCases(make, capabilities));
   });

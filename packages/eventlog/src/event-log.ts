@@ -69,6 +69,11 @@ export interface EventLogReader {
   head(): Promise<{ readonly incarnation: Incarnation; readonly sequence: number }>;
   /** The subject's last entry; undefined when there is none. */
   last(subject: string): Promise<LogEntry | undefined>;
+  /**
+   * The last entry of each subject that begins with `prefix`, which ends in a dot, in order of sequence: those after
+   * `after` (0 when absent), `limit` at most.
+   */
+  under(prefix: string, options: { readonly after?: number; readonly limit: number }): Promise<LogEntry[]>;
   /** Checks incarnation, sequence and session of a cursor against the stream (consistency.md §1). */
   check(cursor: Cursor | undefined): Promise<ResumeCheck>;
   /** The cursor that names this place of the stream, with its session. */

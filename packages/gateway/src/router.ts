@@ -17,6 +17,11 @@ export type ResourceName =
   | "grants"
   | "settings"
   | "repository-settings"
+  | "repository"
+  | "deleted"
+  | "tag-history"
+  | "tag-restore"
+  | "manifest-restore"
   | "tags"
   | "manifest"
   | "blob"
@@ -98,6 +103,9 @@ export function createPathMatcher(): typeof matchPath {
 /** `/v2/<name>/<word>/<reference>`, or `/v2/<name>/blobs/uploads[/<session>]`. */
 function matchTail(path: string, previous: number, last: number): Match | undefined {
   const reference = path.slice(last + 1);
+  // First: the tag between may be called as any of the words below.
+  const version = reference === "history" || reference === "restore" ? matchVersion(path, previous, last) : undefined;
+  if (version !== undefined) return version;
   switch (path.slice(previous + 1, last)) {
     case "manifests":
       return found("manifest", path, previous, reference);
@@ -149,13 +157,41 @@ function matchUser(path: string, last: number): Match | undefined {
 
 /** `/v2/<name>/_meridian/<word>`. */
 function matchOfRepository(path: string, previous: number, word: string): Match | undefined {
-  if (word === "settings") return found("repository-settings", path, previous, "");
-  return word === "replication" ? found("replication-progress", path, previous, "") : undefined;
+  switch (word) {
+    case "settings":
+      return found("repository-settings", path, previous, "");
+    case "replication":
+      return found("replication-progress", path, previous, "");
+    case "repository":
+    case "deleted":
+      return found(word, path, previous, "");
+    default:
+      return undefined;
+  }
 }
 
 function matchMeridian(resource: ResourceName, path: string, previous: number, reference: string): Match | undefined {
   const before = path.lastIndexOf("/", previous - 1);
   return path.slice(before + 1, previous) === "_meridian" ? found(resource, path, before, reference) : undefined;
+}
+
+/** `/v2/<name>/_meridian/tags/<tag>/history|restore` and `/v2/<name>/_meridian/manifests/<digest>/restore`. */
+function matchVersion(path: string, previous: number, last: number): Match | undefined {
+  const kindStart = path.lastIndexOf("/", previous - 1);
+  const nameEnd = path.lastIndexOf("/", kindStart - 1);
+  if (nameEnd < 0 || path.slice(nameEnd + 1, kindStart) !== "_meridian") return undefined;
+  const reference = path.slice(previous + 1, last);
+  if (reference === "") return undefined;
+  switch (path.slice(kindStart + 1, previous) + path.slice(last)) {
+    case "tags/history":
+      return found("tag-history", path, nameEnd, reference);
+    case "tags/restore":
+      return found("tag-restore", path, nameEnd, reference);
+    case "manifests/restore":
+      return found("manifest-restore", path, nameEnd, reference);
+    default:
+      return undefined;
+  }
 }
 
 function found(resource: ResourceName, path: string, nameEnd: number, reference: string): Match | undefined {

@@ -53,14 +53,18 @@ import { nodeRoute, nodesRoute } from "./routes/nodes.ts";
 import { pingRoute } from "./routes/ping.ts";
 import { referrersRoute } from "./routes/referrers.ts";
 import { replicationProgressRoute } from "./routes/replication-progress.ts";
+import { deleteRepositoryRoute } from "./routes/repository-delete.ts";
 import { repositorySettingsRoute, settingsRoute } from "./routes/repository-settings.ts";
+import { deletedRoute, restoreManifestRoute, restoreTagRoute } from "./routes/restore.ts";
 import { scrubRoute } from "./routes/scrub.ts";
+import { tagHistoryRoute } from "./routes/tag-history.ts";
 import { tagsRoute } from "./routes/tags.ts";
 import { tokenRoute } from "./routes/token.ts";
 import { uploadRoutes } from "./routes/upload.ts";
 import { startUpload } from "./routes/uploads.ts";
 import { createSiteProxy } from "./site-proxy.ts";
 import { createSiteService } from "./site-service.ts";
+import { createTagHome } from "./tag-home.ts";
 import { createUploadLimit } from "./upload-limit.ts";
 import { createUploadNodes } from "./upload-nodes.ts";
 
@@ -139,9 +143,12 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
   const interest = createPullInterest(deps);
   const durability = createDurability({ ...config, ...deps, receipts, interest });
   const proxy = opened.use(createSiteProxy({ peers: deps.peers, trust: deps.tls }));
+  const tagHome = createTagHome({ ...deps, proxy, transientWaitMs: config.transientWaitMs });
   const parts = {
     ...config,
     ...deps,
+    lookup,
+    tagHome,
     clients,
     requestLimits,
     uploadLimit,
@@ -179,6 +186,11 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     grants: grantsRoute(parts),
     settings: settingsRoute(parts),
     "repository-settings": repositorySettingsRoute(parts),
+    repository: deleteRepositoryRoute(parts),
+    deleted: deletedRoute(parts),
+    "tag-history": tagHistoryRoute(parts),
+    "tag-restore": restoreTagRoute(parts),
+    "manifest-restore": restoreManifestRoute(parts),
     tags: tagsRoute(parts),
     manifest: { GET: pullManifest(parts), PUT: pushManifest(parts), DELETE: deleteManifest(parts) },
     blob: blobRoutes(parts),
@@ -206,6 +218,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
         ? deps.topology.sites.includes(site) && (service === "replicator" || service === "site")
         : site === deps.topology.site && (service === "gateway" || service === "site"),
   });
+  deps.rpc.register(siteV1.TagHomeService, tagHome.service);
   deps.rpc.register(siteV1.SiteService, createSiteService({ ...deps, images }));
   const { bodyIdleMs: idleMs, answerIdleMs, discardMs } = config;
   const limits = { idleMs, answerIdleMs, discardMs, timers };

@@ -1,4 +1,4 @@
-import { type ClientRequest, request as httpRequest, type IncomingMessage } from "node:http";
+import { type ClientRequest, request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import { Agent, request as httpsRequest } from "node:https";
 import { connect } from "node:net";
 import type { Peers } from "@meridian/cluster";
@@ -12,7 +12,20 @@ export interface SiteProxy extends Disposable {
    * `what` the request is about, for the error.
    * @throws Refusal 503 when no gateway of the site can be reached, BLOB_UPLOAD_UNKNOWN when there is no such site.
    */
-  pass(exchange: Exchange, site: string, what?: string): Promise<void>;
+  pass(exchange: Exchange, site: string, what?: string, options?: PassOptions): Promise<void>;
+}
+
+/** How a request is passed on. */
+export interface PassOptions {
+  /** The request's body, where it was read already. */
+  readonly body?: Buffer;
+  /** Awaited before the answer is sent, which then is the site's. */
+  readonly answered?: (headers: IncomingHttpHeaders) => Promise<void>;
+}
+
+/** True for a request that another site's gateway passed on. */
+export function isPassedOn(exchange: Exchange): boolean {
+  return exchange.header(PROXIED) !== undefined;
 }
 
 /** Headers of one hop (RFC 9110 §7.6.1), and those that this side sets. */
@@ -31,6 +44,8 @@ const FORWARDED = [
   "content-type",
   "content-range",
   "content-length",
+  "if-match",
+  "if-none-match",
   "user-agent",
   "traceparent",
   "tracestate",
@@ -48,9 +63,9 @@ const CONNECT_TIMEOUT_MS = 1_500;
 export function createSiteProxy({ peers, trust }: { readonly peers: Peers; readonly trust?: TlsSource }): SiteProxy {
   const agent = trust === undefined ? undefined : new Agent({ keepAlive: true, maxSockets: 64, timeout: 60_000 });
   return {
-    async pass(exchange, site, what = UPLOAD) {
+    async pass(exchange, site, what = UPLOAD, { body, answered } = {}) {
       const gateways = peers.processes("gateway", site).filter(({ edge }) => edge !== undefined);
-      if (gateways.length === 0 || exchange.header(PROXIED) !== undefined) {
+      if (gateways.length === 0 || isPassedOn(exchange)) {
         throw new Refusal("BLOB_UPLOAD_UNKNOWN", "there is no such upload: start a new one");
       }
       const options = { method: exchange.method, path: pathOf(exchange), headers: headersOf(exchange) };
@@ -61,7 +76,8 @@ export function createSiteProxy({ peers, trust }: { readonly peers: Peers; reado
           ? httpsRequest(origin, { ...options, agent, ca: trust?.current().ca })
           : httpRequest(origin, options);
       try {
-        const response = await exchangeBodies(exchange, outgoing);
+        const response = await exchangeBodies(exchange, outgoing, body);
+        await answered?.(response.headers);
         await relay(exchange, response);
       } catch (error) {
         outgoing.destroy();
@@ -119,21 +135,27 @@ function headersOf(exchange: Exchange): Record<string, string> {
 }
 
 /** Sends the body on as it comes, and resolves with the answer, which may come earlier than the body's end. */
-function exchangeBodies(exchange: Exchange, outgoing: ClientRequest): Promise<IncomingMessage> {
+function exchangeBodies(exchange: Exchange, outgoing: ClientRequest, body?: Buffer): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     let answered = false;
     outgoing.once("error", reject).once("response", (response) => {
       answered = true;
       resolve(response);
     });
-    sendBody(exchange, outgoing, () => answered).then(() => {
+    sendBody(exchange, outgoing, body, () => answered).then(() => {
       outgoing.setTimeout(ANSWER_TIMEOUT_MS, () => outgoing.destroy(new Error("no answer in time")));
     }, reject);
   });
 }
 
-async function sendBody(exchange: Exchange, outgoing: ClientRequest, isAnswered: () => boolean): Promise<void> {
-  if (exchange.hasBody) {
+async function sendBody(
+  exchange: Exchange,
+  outgoing: ClientRequest,
+  body: Buffer | undefined,
+  isAnswered: () => boolean,
+): Promise<void> {
+  if (body !== undefined) outgoing.write(body);
+  else if (exchange.hasBody) {
     for await (const chunk of exchange.body()) {
       if (outgoing.destroyed || isAnswered()) return;
       await new Promise<void>((resolve) => outgoing.write(chunk, () => resolve()));

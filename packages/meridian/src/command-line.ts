@@ -13,6 +13,7 @@ import { addRoute } from "./program/route.ts";
 import { addScrub } from "./program/scrub.ts";
 import { addServe } from "./program/serve.ts";
 import { addReplication, addStatus } from "./program/status.ts";
+import { addTag } from "./program/tag.ts";
 import { addUser } from "./program/user.ts";
 import { version } from "./version.ts";
 
@@ -34,6 +35,7 @@ export function createProgram(): Command {
   addClientConfig(program);
   addUser(program);
   addRepo(program);
+  addTag(program);
   addScrub(program);
   addCollection(program);
   addNode(program);

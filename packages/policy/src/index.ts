@@ -40,6 +40,7 @@ export {
 } from "./repository-settings.ts";
 export { type RepositorySettings, RepositorySettingsTable, type SettingInForce } from "./repository-settings-table.ts";
 export { PolicyState } from "./state.ts";
+export { beginTagMove, endTagMove, tagDeciders } from "./tag-home-move.ts";
 export type { PolicyTiming } from "./timing.ts";
 export { type CheckedToken, checkToken } from "./token-check.ts";
 export { type AccessItem, createTokenSigner, type TokenSigner } from "./token-signer.ts";

@@ -30,7 +30,10 @@ const FORMATS: { readonly [N in SettingName]: SettingFormat<N> } = {
       const home = text.startsWith(HOME) ? text.slice(HOME.length) : undefined;
       return home !== undefined && members.includes(home) ? create(policyV1.TagWritesSchema, { home }) : undefined;
     },
-    format: ({ home }) => (home === "" ? "anywhere" : `${HOME}${home}`),
+    format({ home, pending, from }) {
+      const place = home === "" ? "anywhere" : `${HOME}${home}`;
+      return pending ? `${place} (moving there from ${from.join(", ")})` : place;
+    },
   },
   placement: {
     words: '"eager", or "lazy" and "never" by site, as in us:lazy,ap:never (all other sites are eager)',

@@ -30,6 +30,7 @@ function watchedLog(log: EventLog, appending: (entry: NewEntry) => void): EventL
     durableAcks: log.durableAcks,
     head: () => log.head(),
     last: (subject) => log.last(subject),
+    under: (prefix, options) => log.under(prefix, options),
     check: (cursor) => log.check(cursor),
     cursorAt: (sequence) => log.cursorAt(sequence),
     tail: (after, options) => log.tail(after, options),

@@ -85,6 +85,10 @@ export class EmbeddedLog implements EventLog, AppendTarget {
     return this.#alive().reader.last(subject);
   }
 
+  async under(prefix: string, { after = 0, limit }: { after?: number; limit: number }): Promise<LogEntry[]> {
+    return this.#alive().reader.under(prefix, { after, limit });
+  }
+
   async check(cursor: Cursor | undefined): Promise<ResumeCheck> {
     const { meta, head, reader } = this.#alive();
     if (cursor === undefined) {

@@ -25,6 +25,23 @@ export class StreamReader {
     return bytes === undefined ? undefined : decodeEntry(sequence, bytes);
   }
 
+  /** The last entry of each subject below the prefix, after a sequence, in order. */
+  under(prefix: string, { after, limit }: { readonly after: number; readonly limit: number }): LogEntry[] {
+    const { id } = this.#meta;
+    const start = subjectKey(id, prefix);
+    const end = subjectKey(id, `${prefix.slice(0, -1)}/`);
+    const sequences: number[] = [];
+    for (const { value } of this.#file.subjects.getRange({ start, end })) {
+      const sequence = readSequence(value);
+      if (sequence > after) sequences.push(sequence);
+    }
+    sequences.sort((a, b) => a - b);
+    return sequences.slice(0, limit).flatMap((sequence) => {
+      const bytes = this.#file.entries.get(sequenceKey(id, sequence));
+      return bytes === undefined ? [] : [decodeEntry(sequence, bytes)];
+    });
+  }
+
   /** Entries with `after` < sequence ≤ `upTo`, at most one batch of them. */
   after(after: number, upTo: number): LogEntry[] {
     const { id } = this.#meta;

@@ -79,6 +79,19 @@ export class NatsLog implements EventLog {
     return messages.last(subject);
   }
 
+  async under(prefix: string, { after = 0, limit }: { after?: number; limit: number }): Promise<LogEntry[]> {
+    const { messages } = await this.#connected(this.#link.current());
+    const found: LogEntry[] = [];
+    while (found.length < limit) {
+      const next = await messages.next((found.at(-1)?.sequence ?? after) + 1, `${prefix}>`);
+      if (next === undefined) {
+        break;
+      }
+      found.push(next);
+    }
+    return found;
+  }
+
   async check(cursor: Cursor | undefined): Promise<ResumeCheck> {
     // From scratch, not from what this connection remembers: a check is rare, and has to see what is there.
     const connected = await this.#look(this.#link.current());

@@ -10,6 +10,7 @@ import type { FindContent } from "../find-content.ts";
 import type { Handler } from "../handler.ts";
 import { Refusal } from "../refusal.ts";
 import type { ReleasePins } from "../release-pins.ts";
+import type { TagHome } from "../tag-home.ts";
 
 interface ManifestDeleteParts {
   readonly access: Access;
@@ -18,6 +19,7 @@ interface ManifestDeleteParts {
   readonly find: FindContent;
   readonly commit: CommitRecords;
   readonly release: ReleasePins;
+  readonly tagHome: TagHome;
 }
 
 /** `DELETE /v2/<name>/manifests/<reference>` (OCI distribution-spec, end-9): by tag the tag, by digest the manifest and every tag that names it. */
@@ -26,10 +28,12 @@ export function deleteManifest(parts: ManifestDeleteParts): Handler {
     const principal = await parts.access.admit(exchange, repositoryNeed(name, "delete"));
     const asked = parseReference(reference);
     const condition = tagCondition(exchange);
-    const version =
+    if (await parts.tagHome.passedOn(exchange, name)) return;
+    const version = await parts.tagHome.decide(name, () =>
       asked.kind === "tag"
-        ? await deleteTag(name, asked.tag, condition, principal, parts)
-        : await deleteByDigest(name, asked.digest, condition, principal, parts);
+        ? deleteTag(name, asked.tag, condition, principal, parts)
+        : deleteByDigest(name, asked.digest, condition, principal, parts),
+    );
     answerDeleted(exchange, version, parts.answers);
   };
 }

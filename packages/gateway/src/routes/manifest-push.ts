@@ -25,6 +25,7 @@ import type { ManifestBytes } from "../manifest-bytes.ts";
 import { parseQuery } from "../query.ts";
 import { Refusal } from "../refusal.ts";
 import { readBody } from "../request-body.ts";
+import type { TagHome } from "../tag-home.ts";
 
 interface ManifestPushParts {
   readonly access: Access;
@@ -35,6 +36,7 @@ interface ManifestPushParts {
   readonly commit: CommitRecords;
   readonly manifests: ManifestBytes;
   readonly durability: Durability;
+  readonly tagHome: TagHome;
   readonly maxManifestBytes: number;
   /** Takes manifests although the repository lacks what they reference. */
   readonly sparse: boolean;
@@ -52,7 +54,9 @@ export function pushManifest(parts: ManifestPushParts): Handler {
     const principal = await parts.access.admit(exchange, repositoryNeed(name, "push"));
     const wanted = readTarget(exchange, reference);
     const sites = parts.durability.require(name);
-    requireCondition(name, wanted, parts.catalog);
+    const isElsewhere = wanted.tags.length > 0 && parts.tagHome.isElsewhere(name);
+    // What this site knows of a tag that another decides about may be old.
+    if (!isElsewhere) requireCondition(name, wanted, parts.catalog);
     const bytes = await readBody(exchange, parts.maxManifestBytes);
     const manifest = parseManifest(bytes, exchange.header("content-type"));
     const digest = digestOf(bytes, wanted.algorithm);
@@ -61,6 +65,8 @@ export function pushManifest(parts: ManifestPushParts): Handler {
         detail: { sent: digest, asked: wanted.digest },
       });
     }
+    const isThere = isElsewhere && namesAlready(name, digest, wanted, parts.catalog);
+    if (isElsewhere && !isThere && (await parts.tagHome.passedOn(exchange, name, bytes))) return;
     const absent = await checkReferences(name, manifest, parts);
     parts.catalog.pins.hold(digest);
     const stored = await parts.keeper.store(bytes, digest);
@@ -75,7 +81,7 @@ export function pushManifest(parts: ManifestPushParts): Handler {
       principal,
       stored,
     };
-    const version = await commitPush(pushed, wanted, parts);
+    const version = isThere ? parts.answers.version() : await commitPush(pushed, wanted, parts);
     // What did not fit into the record is known here from the bytes.
     if (parts.catalog.manifest(name, digest)?.value?.seeBytes) await parts.catalog.learnManifest(name, digest, value);
     parts.manifests.keep(digest, bytes);
@@ -115,6 +121,12 @@ function requireCondition(name: string, { condition, tags }: Target, catalog: Ca
   if (!holds) throw preconditionFailed(tags[0]!, current);
 }
 
+/** True when the push would change nothing: it is answered here, with or without the home of the tags. */
+function namesAlready(name: string, digest: Digest, { condition, tags }: Target, catalog: Catalog): boolean {
+  const isNamed = tags.every((tag) => catalog.tag(name, tag)?.digest === digest);
+  return condition === undefined && isNamed && catalog.manifest(name, digest) !== undefined;
+}
+
 /** What the repository lacks of it: nothing, unless the registry is sparse. @throws Refusal MANIFEST_BLOB_UNKNOWN, or 503. */
 async function checkReferences(
   name: string,
@@ -148,10 +160,11 @@ interface Push {
 async function commitPush(
   push: Push,
   { condition, tags }: Target,
-  { commit, catalog }: ManifestPushParts,
+  { commit, catalog, tagHome }: ManifestPushParts,
 ): Promise<string> {
+  const write = (): Promise<string> => commit(pushChanges(push, catalog), condition);
   try {
-    return await commit(pushChanges(push, catalog), condition);
+    return await (tags.length === 0 ? write() : tagHome.decide(push.name, write));
   } catch (error) {
     if (isContentError(error, "precondition"))
       throw preconditionFailed(tags[0] ?? "", catalog.tag(push.name, tags[0] ?? "")?.digest);

@@ -1,12 +1,13 @@
 import { describeSetting, type RepositorySettingsTable, SETTING_NAMES, type SettingName } from "@meridian/policy";
 import { z } from "zod";
 import { repositoryNeed } from "../access.ts";
-import { type AdministrationParts, administer, CHANGE_TIMEOUT_MS } from "../administer.ts";
+import { administer } from "../administer.ts";
 import { CacheControl, sendJson } from "../answer.ts";
+import { type ChangeSettingsParts, changeSettings } from "../change-settings.ts";
 import type { ResourceHandlers } from "../handler.ts";
 import { readJson } from "../json-body.ts";
 
-interface SettingsParts extends AdministrationParts {
+interface SettingsParts extends ChangeSettingsParts {
   readonly settings: Pick<RepositorySettingsTable, "of">;
 }
 
@@ -17,6 +18,8 @@ const changeSchema = z.strictObject({
   prefix: z.string().max(255),
   /** Name → value, e.g. `"tags": "home:eu"`; an empty value takes what the next shorter prefix says. */
   values: z.record(z.string().max(64), z.string().max(MAX_VALUE_LENGTH)),
+  /** Moves a home of tags although a site that decided about them does not acknowledge. */
+  acceptLoss: z.boolean().default(false),
 });
 
 /** `GET|PUT /v2/_meridian/settings`: what is set for repositories, by prefix. For administrators. */
@@ -29,10 +32,12 @@ export function settingsRoute(parts: SettingsParts): ResourceHandlers {
       }),
     PUT: async (exchange) => {
       const change = await readJson(exchange, changeSchema);
-      await administer(exchange, parts, async (auth, token) => {
-        const { revision } = await auth.putRepositorySettings({ token, ...change }, { timeoutMs: CHANGE_TIMEOUT_MS });
-        return { revision };
-      });
+      sendJson(
+        exchange,
+        200,
+        [...parts.answers.fixed, "Cache-Control", CacheControl.never],
+        await changeSettings(exchange, change, parts),
+      );
     },
   };
 }

@@ -17,6 +17,10 @@ import type { HoldingOracle } from "./holding-oracle.ts";
 import { openBlobs } from "./open-blobs.ts";
 import { createBlobReading } from "./read-blob.ts";
 
+const MIB = 1024 * 1024;
+const DAY_MS = 24 * 3_600_000;
+/** Small blobs are served from memory up to this much. */
+const SMALL_BLOB_CACHE_BYTES = 64 * MIB;
 const SMALL_BLOB_BYTES = 256 * 1024;
 
 export async function openBlobNode(
@@ -114,6 +118,7 @@ export async function openAuth(
 export async function openCatalogOf(base: Foundation, logs: EventLogs, stack: AsyncDisposableStack): Promise<Catalog> {
   const { clock, log } = base;
   const { topology, roles, folder } = base.identity;
+  const { history } = base.loaded.config;
   const view = stack.use(await openLmdbStore({ path: folder("view"), volatile: true, log }));
   const outbox = stack.use(await openLmdbStore({ path: folder("outbox"), log }));
   const serving = roles.has(Role.gateway);
@@ -130,6 +135,8 @@ export async function openCatalogOf(base: Foundation, logs: EventLogs, stack: As
       view,
       outbox,
       sparse: base.loaded.config.sparse,
+      history: { maxAgeMs: history.maxAgeDays * DAY_MS, maxWrites: history.maxWrites },
+      tidiesHistory: roles.has(Role.replicator),
       clock,
       timers,
       random,

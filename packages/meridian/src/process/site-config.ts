@@ -65,6 +65,15 @@ export const siteConfigSchema = z
      * false: 400 MANIFEST_BLOB_UNKNOWN. The same in every process of every site.
      */
     sparse: z.boolean().default(false),
+    /** How long the history of each tag is kept. The same in every process of every site. */
+    history: z
+      .strictObject({
+        /** Days. Default 90. */
+        maxAgeDays: z.int().min(1).max(3_650).default(90),
+        /** Writes of each tag. Default 100. */
+        maxWrites: z.int().min(1).max(1_000).default(100),
+      })
+      .prefault({}),
     /** The Redis that this site's processes share their limits by. Absent: each keeps them alone. */
     redis: redisConfigSchema.optional(),
     /** How much one client may do. The same in every process of a site. */

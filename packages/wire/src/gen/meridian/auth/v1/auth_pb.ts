@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meridian/auth/v1/auth.proto.
  */
 export const file_meridian_auth_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("ChttZXJpZGlhbi9hdXRoL3YxL2F1dGgucHJvdG8SEG1lcmlkaWFuLmF1dGgudjEiwwEKEUlzc3VlVG9rZW5SZXF1ZXN0EjcKC2NyZWRlbnRpYWxzGAEgASgLMh0ubWVyaWRpYW4uYXV0aC52MS5DcmVkZW50aWFsc0gAiAEBEg8KB3NlcnZpY2UYAiABKAkSDgoGc2NvcGVzGAMgAygJEhUKDW9mZmxpbmVfdG9rZW4YBCABKAgSFQoNcmVmcmVzaF90b2tlbhgFIAEoCRIWCg5jbGllbnRfYWRkcmVzcxgGIAEoCUIOCgxfY3JlZGVudGlhbHMiMQoLQ3JlZGVudGlhbHMSEAoIdXNlcm5hbWUYASABKAkSEAoIcGFzc3dvcmQYAiABKAkiTgoSSXNzdWVUb2tlblJlc3BvbnNlEg0KBXRva2VuGAEgASgJEhIKCmV4cGlyZXNfaW4YAiABKA0SFQoNcmVmcmVzaF90b2tlbhgDIAEoCSJRCg5QdXRVc2VyUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIMCgRuYW1lGAIgASgJEhAKCHBhc3N3b3JkGAMgASgJEhAKCGRpc2FibGVkGAQgASgIIiMKD1B1dFVzZXJSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSIwChFSZW1vdmVVc2VyUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIMCgRuYW1lGAIgASgJIiYKElJlbW92ZVVzZXJSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSJcCg9QdXRHcmFudFJlcXVlc3QSDQoFdG9rZW4YASABKAkSEQoJcHJpbmNpcGFsGAIgASgJEhkKEXJlcG9zaXRvcnlfcHJlZml4GAMgASgJEgwKBHJvbGUYBCABKAkiJAoQUHV0R3JhbnRSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSIhChBMaXN0VXNlcnNSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIlsKCkxpc3RlZFVzZXISDAoEbmFtZRgBIAEoCRIQCghkaXNhYmxlZBgCIAEoCBItCgZncmFudHMYAyADKAsyHS5tZXJpZGlhbi5hdXRoLnYxLkxpc3RlZEdyYW50IjYKC0xpc3RlZEdyYW50EhkKEXJlcG9zaXRvcnlfcHJlZml4GAEgASgJEgwKBHJvbGUYAiABKAkiUgoRTGlzdFVzZXJzUmVzcG9uc2USKwoFdXNlcnMYASADKAsyHC5tZXJpZGlhbi5hdXRoLnYxLkxpc3RlZFVzZXISEAoIcmV2aXNpb24YAiABKAkiuAEKHFB1dFJlcG9zaXRvcnlTZXR0aW5nc1JlcXVlc3QSDQoFdG9rZW4YASABKAkSDgoGcHJlZml4GAIgASgJEkoKBnZhbHVlcxgDIAMoCzI6Lm1lcmlkaWFuLmF1dGgudjEuUHV0UmVwb3NpdG9yeVNldHRpbmdzUmVxdWVzdC5WYWx1ZXNFbnRyeRotCgtWYWx1ZXNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIjEKHVB1dFJlcG9zaXRvcnlTZXR0aW5nc1Jlc3BvbnNlEhAKCHJldmlzaW9uGAEgASgJIi4KHUxpc3RSZXBvc2l0b3J5U2V0dGluZ3NSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIqEBChhMaXN0ZWRSZXBvc2l0b3J5U2V0dGluZ3MSDgoGcHJlZml4GAEgASgJEkYKBnZhbHVlcxgCIAMoCzI2Lm1lcmlkaWFuLmF1dGgudjEuTGlzdGVkUmVwb3NpdG9yeVNldHRpbmdzLlZhbHVlc0VudHJ5Gi0KC1ZhbHVlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEicAoeTGlzdFJlcG9zaXRvcnlTZXR0aW5nc1Jlc3BvbnNlEjwKCHNldHRpbmdzGAEgAygLMioubWVyaWRpYW4uYXV0aC52MS5MaXN0ZWRSZXBvc2l0b3J5U2V0dGluZ3MSEAoIcmV2aXNpb24YAiABKAkyrwUKC0F1dGhTZXJ2aWNlElcKCklzc3VlVG9rZW4SIy5tZXJpZGlhbi5hdXRoLnYxLklzc3VlVG9rZW5SZXF1ZXN0GiQubWVyaWRpYW4uYXV0aC52MS5Jc3N1ZVRva2VuUmVzcG9uc2USTgoHUHV0VXNlchIgLm1lcmlkaWFuLmF1dGgudjEuUHV0VXNlclJlcXVlc3QaIS5tZXJpZGlhbi5hdXRoLnYxLlB1dFVzZXJSZXNwb25zZRJXCgpSZW1vdmVVc2VyEiMubWVyaWRpYW4uYXV0aC52MS5SZW1vdmVVc2VyUmVxdWVzdBokLm1lcmlkaWFuLmF1dGgudjEuUmVtb3ZlVXNlclJlc3BvbnNlElEKCFB1dEdyYW50EiEubWVyaWRpYW4uYXV0aC52MS5QdXRHcmFudFJlcXVlc3QaIi5tZXJpZGlhbi5hdXRoLnYxLlB1dEdyYW50UmVzcG9uc2USVAoJTGlzdFVzZXJzEiIubWVyaWRpYW4uYXV0aC52MS5MaXN0VXNlcnNSZXF1ZXN0GiMubWVyaWRpYW4uYXV0aC52MS5MaXN0VXNlcnNSZXNwb25zZRJ4ChVQdXRSZXBvc2l0b3J5U2V0dGluZ3MSLi5tZXJpZGlhbi5hdXRoLnYxLlB1dFJlcG9zaXRvcnlTZXR0aW5nc1JlcXVlc3QaLy5tZXJpZGlhbi5hdXRoLnYxLlB1dFJlcG9zaXRvcnlTZXR0aW5nc1Jlc3BvbnNlEnsKFkxpc3RSZXBvc2l0b3J5U2V0dGluZ3MSLy5tZXJpZGlhbi5hdXRoLnYxLkxpc3RSZXBvc2l0b3J5U2V0dGluZ3NSZXF1ZXN0GjAubWVyaWRpYW4uYXV0aC52MS5MaXN0UmVwb3NpdG9yeVNldHRpbmdzUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("ChttZXJpZGlhbi9hdXRoL3YxL2F1dGgucHJvdG8SEG1lcmlkaWFuLmF1dGgudjEiwwEKEUlzc3VlVG9rZW5SZXF1ZXN0EjcKC2NyZWRlbnRpYWxzGAEgASgLMh0ubWVyaWRpYW4uYXV0aC52MS5DcmVkZW50aWFsc0gAiAEBEg8KB3NlcnZpY2UYAiABKAkSDgoGc2NvcGVzGAMgAygJEhUKDW9mZmxpbmVfdG9rZW4YBCABKAgSFQoNcmVmcmVzaF90b2tlbhgFIAEoCRIWCg5jbGllbnRfYWRkcmVzcxgGIAEoCUIOCgxfY3JlZGVudGlhbHMiMQoLQ3JlZGVudGlhbHMSEAoIdXNlcm5hbWUYASABKAkSEAoIcGFzc3dvcmQYAiABKAkiTgoSSXNzdWVUb2tlblJlc3BvbnNlEg0KBXRva2VuGAEgASgJEhIKCmV4cGlyZXNfaW4YAiABKA0SFQoNcmVmcmVzaF90b2tlbhgDIAEoCSJRCg5QdXRVc2VyUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIMCgRuYW1lGAIgASgJEhAKCHBhc3N3b3JkGAMgASgJEhAKCGRpc2FibGVkGAQgASgIIiMKD1B1dFVzZXJSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSIwChFSZW1vdmVVc2VyUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIMCgRuYW1lGAIgASgJIiYKElJlbW92ZVVzZXJSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSJcCg9QdXRHcmFudFJlcXVlc3QSDQoFdG9rZW4YASABKAkSEQoJcHJpbmNpcGFsGAIgASgJEhkKEXJlcG9zaXRvcnlfcHJlZml4GAMgASgJEgwKBHJvbGUYBCABKAkiJAoQUHV0R3JhbnRSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSIhChBMaXN0VXNlcnNSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIlsKCkxpc3RlZFVzZXISDAoEbmFtZRgBIAEoCRIQCghkaXNhYmxlZBgCIAEoCBItCgZncmFudHMYAyADKAsyHS5tZXJpZGlhbi5hdXRoLnYxLkxpc3RlZEdyYW50IjYKC0xpc3RlZEdyYW50EhkKEXJlcG9zaXRvcnlfcHJlZml4GAEgASgJEgwKBHJvbGUYAiABKAkiUgoRTGlzdFVzZXJzUmVzcG9uc2USKwoFdXNlcnMYASADKAsyHC5tZXJpZGlhbi5hdXRoLnYxLkxpc3RlZFVzZXISEAoIcmV2aXNpb24YAiABKAki/gEKHFB1dFJlcG9zaXRvcnlTZXR0aW5nc1JlcXVlc3QSDQoFdG9rZW4YASABKAkSDgoGcHJlZml4GAIgASgJEkoKBnZhbHVlcxgDIAMoCzI6Lm1lcmlkaWFuLmF1dGgudjEuUHV0UmVwb3NpdG9yeVNldHRpbmdzUmVxdWVzdC5WYWx1ZXNFbnRyeRITCgthY2NlcHRfbG9zcxgEIAEoCBIvCghoYW5kb3ZlchgFIAEoCzIdLm1lcmlkaWFuLmF1dGgudjEuVGFnSGFuZG92ZXIaLQoLVmFsdWVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIuCgtUYWdIYW5kb3ZlchIQCghyZXZpc2lvbhgBIAEoCRINCgVhZnRlchgCIAMoCSJICh1QdXRSZXBvc2l0b3J5U2V0dGluZ3NSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCRIVCg1oYW5kb3Zlcl9mcm9tGAIgAygJIi4KHUxpc3RSZXBvc2l0b3J5U2V0dGluZ3NSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIqEBChhMaXN0ZWRSZXBvc2l0b3J5U2V0dGluZ3MSDgoGcHJlZml4GAEgASgJEkYKBnZhbHVlcxgCIAMoCzI2Lm1lcmlkaWFuLmF1dGgudjEuTGlzdGVkUmVwb3NpdG9yeVNldHRpbmdzLlZhbHVlc0VudHJ5Gi0KC1ZhbHVlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEicAoeTGlzdFJlcG9zaXRvcnlTZXR0aW5nc1Jlc3BvbnNlEjwKCHNldHRpbmdzGAEgAygLMioubWVyaWRpYW4uYXV0aC52MS5MaXN0ZWRSZXBvc2l0b3J5U2V0dGluZ3MSEAoIcmV2aXNpb24YAiABKAkyrwUKC0F1dGhTZXJ2aWNlElcKCklzc3VlVG9rZW4SIy5tZXJpZGlhbi5hdXRoLnYxLklzc3VlVG9rZW5SZXF1ZXN0GiQubWVyaWRpYW4uYXV0aC52MS5Jc3N1ZVRva2VuUmVzcG9uc2USTgoHUHV0VXNlchIgLm1lcmlkaWFuLmF1dGgudjEuUHV0VXNlclJlcXVlc3QaIS5tZXJpZGlhbi5hdXRoLnYxLlB1dFVzZXJSZXNwb25zZRJXCgpSZW1vdmVVc2VyEiMubWVyaWRpYW4uYXV0aC52MS5SZW1vdmVVc2VyUmVxdWVzdBokLm1lcmlkaWFuLmF1dGgudjEuUmVtb3ZlVXNlclJlc3BvbnNlElEKCFB1dEdyYW50EiEubWVyaWRpYW4uYXV0aC52MS5QdXRHcmFudFJlcXVlc3QaIi5tZXJpZGlhbi5hdXRoLnYxLlB1dEdyYW50UmVzcG9uc2USVAoJTGlzdFVzZXJzEiIubWVyaWRpYW4uYXV0aC52MS5MaXN0VXNlcnNSZXF1ZXN0GiMubWVyaWRpYW4uYXV0aC52MS5MaXN0VXNlcnNSZXNwb25zZRJ4ChVQdXRSZXBvc2l0b3J5U2V0dGluZ3MSLi5tZXJpZGlhbi5hdXRoLnYxLlB1dFJlcG9zaXRvcnlTZXR0aW5nc1JlcXVlc3QaLy5tZXJpZGlhbi5hdXRoLnYxLlB1dFJlcG9zaXRvcnlTZXR0aW5nc1Jlc3BvbnNlEnsKFkxpc3RSZXBvc2l0b3J5U2V0dGluZ3MSLy5tZXJpZGlhbi5hdXRoLnYxLkxpc3RSZXBvc2l0b3J5U2V0dGluZ3NSZXF1ZXN0GjAubWVyaWRpYW4uYXV0aC52MS5MaXN0UmVwb3NpdG9yeVNldHRpbmdzUmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message meridian.auth.v1.IssueTokenRequest
@@ -366,6 +366,20 @@ export type PutRepositorySettingsRequest = Message<"meridian.auth.v1.PutReposito
    * @generated from field: map<string, string> values = 3;
    */
   values: { [key: string]: string };
+
+  /**
+   * Moves the home of tags although a site that decided about them does not acknowledge: what it accepts meanwhile may lose.
+   *
+   * @generated from field: bool accept_loss = 4;
+   */
+  acceptLoss: boolean;
+
+  /**
+   * The second step of a move: what the sites acknowledged. The values are not looked at then.
+   *
+   * @generated from field: meridian.auth.v1.TagHandover handover = 5;
+   */
+  handover?: TagHandover | undefined;
 };
 
 /**
@@ -376,6 +390,32 @@ export const PutRepositorySettingsRequestSchema: GenMessage<PutRepositorySetting
   messageDesc(file_meridian_auth_v1_auth, 13);
 
 /**
+ * @generated from message meridian.auth.v1.TagHandover
+ */
+export type TagHandover = Message<"meridian.auth.v1.TagHandover"> & {
+  /**
+   * The revision that began the move.
+   *
+   * @generated from field: string revision = 1;
+   */
+  revision: string;
+
+  /**
+   * Version tokens of the last decisions of the sites that decided before.
+   *
+   * @generated from field: repeated string after = 2;
+   */
+  after: string[];
+};
+
+/**
+ * Describes the message meridian.auth.v1.TagHandover.
+ * Use `create(TagHandoverSchema)` to create a new message.
+ */
+export const TagHandoverSchema: GenMessage<TagHandover> = /*@__PURE__*/
+  messageDesc(file_meridian_auth_v1_auth, 14);
+
+/**
  * @generated from message meridian.auth.v1.PutRepositorySettingsResponse
  */
 export type PutRepositorySettingsResponse = Message<"meridian.auth.v1.PutRepositorySettingsResponse"> & {
@@ -383,6 +423,13 @@ export type PutRepositorySettingsResponse = Message<"meridian.auth.v1.PutReposit
    * @generated from field: string revision = 1;
    */
   revision: string;
+
+  /**
+   * The sites that have to acknowledge before the new home of tags decides; empty when nothing is left to be done.
+   *
+   * @generated from field: repeated string handover_from = 2;
+   */
+  handoverFrom: string[];
 };
 
 /**
@@ -390,7 +437,7 @@ export type PutRepositorySettingsResponse = Message<"meridian.auth.v1.PutReposit
  * Use `create(PutRepositorySettingsResponseSchema)` to create a new message.
  */
 export const PutRepositorySettingsResponseSchema: GenMessage<PutRepositorySettingsResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_auth_v1_auth, 14);
+  messageDesc(file_meridian_auth_v1_auth, 15);
 
 /**
  * @generated from message meridian.auth.v1.ListRepositorySettingsRequest
@@ -407,7 +454,7 @@ export type ListRepositorySettingsRequest = Message<"meridian.auth.v1.ListReposi
  * Use `create(ListRepositorySettingsRequestSchema)` to create a new message.
  */
 export const ListRepositorySettingsRequestSchema: GenMessage<ListRepositorySettingsRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_auth_v1_auth, 15);
+  messageDesc(file_meridian_auth_v1_auth, 16);
 
 /**
  * @generated from message meridian.auth.v1.ListedRepositorySettings
@@ -429,7 +476,7 @@ export type ListedRepositorySettings = Message<"meridian.auth.v1.ListedRepositor
  * Use `create(ListedRepositorySettingsSchema)` to create a new message.
  */
 export const ListedRepositorySettingsSchema: GenMessage<ListedRepositorySettings> = /*@__PURE__*/
-  messageDesc(file_meridian_auth_v1_auth, 16);
+  messageDesc(file_meridian_auth_v1_auth, 17);
 
 /**
  * @generated from message meridian.auth.v1.ListRepositorySettingsResponse
@@ -451,7 +498,7 @@ export type ListRepositorySettingsResponse = Message<"meridian.auth.v1.ListRepos
  * Use `create(ListRepositorySettingsResponseSchema)` to create a new message.
  */
 export const ListRepositorySettingsResponseSchema: GenMessage<ListRepositorySettingsResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_auth_v1_auth, 17);
+  messageDesc(file_meridian_auth_v1_auth, 18);
 
 /**
  * @generated from service meridian.auth.v1.AuthService

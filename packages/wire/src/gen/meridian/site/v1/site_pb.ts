@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file meridian/site/v1/site.proto.
  */
 export const file_meridian_site_v1_site: GenFile = /*@__PURE__*/
-  fileDesc("ChttZXJpZGlhbi9zaXRlL3YxL3NpdGUucHJvdG8SEG1lcmlkaWFuLnNpdGUudjEiIAoLUGluZ1JlcXVlc3QSEQoJZnJvbV9zaXRlGAEgASgJIj0KDFBpbmdSZXNwb25zZRIMCgRzaXRlGAEgASgJEg8KB2ZhaWxpbmcYAiADKAkSDgoGbm93X21zGAMgASgDIjUKEEhlYXJ0YmVhdFJlcXVlc3QSEQoJZnJvbV9zaXRlGAEgASgJEg4KBm51bWJlchgCIAEoDSJSChFIZWFydGJlYXRSZXNwb25zZRIOCgZudW1iZXIYASABKA0SDAoEc2l0ZRgCIAEoCRIPCgdmYWlsaW5nGAMgAygJEg4KBm5vd19tcxgEIAEoAyI0Cg1Mb29rdXBSZXF1ZXN0EhIKCnJlcG9zaXRvcnkYASABKAkSDwoHZGlnZXN0cxgCIAMoCSI9Cg5Mb29rdXBSZXNwb25zZRIrCgdyZWNvcmRzGAEgAygLMhoubWVyaWRpYW4ucmVjb3JkLnYxLlJlY29yZCJFChJSZXBsaWNhdGlvblJlcXVlc3QSEgoKcmVwb3NpdG9yeRgBIAEoCRIOCgZkaWdlc3QYAiABKAkSCwoDdGFnGAMgASgJIsABChNSZXBsaWNhdGlvblJlc3BvbnNlEgwKBHNpdGUYASABKAkSKwoFc3RhdGUYAiABKA4yHC5tZXJpZGlhbi5zaXRlLnYxLkltYWdlU3RhdGUSFQoNYmxvYnNfcHJlc2VudBgDIAEoDRITCgtibG9ic190b3RhbBgEIAEoDRINCgVieXRlcxgFIAEoBBITCgtieXRlc190b3RhbBgGIAEoBBITCgZldGFfbXMYByABKARIAIgBAUIJCgdfZXRhX21zKowBCgpJbWFnZVN0YXRlEhsKF0lNQUdFX1NUQVRFX1VOU1BFQ0lGSUVEEAASFgoSSU1BR0VfU1RBVEVfQUJTRU5UEAESGAoUSU1BR0VfU1RBVEVfTUVUQURBVEEQAhIVChFJTUFHRV9TVEFURV9CTE9CUxADEhgKFElNQUdFX1NUQVRFX0NPTVBMRVRFEAQy1wIKC1NpdGVTZXJ2aWNlEkUKBFBpbmcSHS5tZXJpZGlhbi5zaXRlLnYxLlBpbmdSZXF1ZXN0Gh4ubWVyaWRpYW4uc2l0ZS52MS5QaW5nUmVzcG9uc2USWAoJSGVhcnRiZWF0EiIubWVyaWRpYW4uc2l0ZS52MS5IZWFydGJlYXRSZXF1ZXN0GiMubWVyaWRpYW4uc2l0ZS52MS5IZWFydGJlYXRSZXNwb25zZSgBMAESSwoGTG9va3VwEh8ubWVyaWRpYW4uc2l0ZS52MS5Mb29rdXBSZXF1ZXN0GiAubWVyaWRpYW4uc2l0ZS52MS5Mb29rdXBSZXNwb25zZRJaCgtSZXBsaWNhdGlvbhIkLm1lcmlkaWFuLnNpdGUudjEuUmVwbGljYXRpb25SZXF1ZXN0GiUubWVyaWRpYW4uc2l0ZS52MS5SZXBsaWNhdGlvblJlc3BvbnNlYgZwcm90bzM", [file_meridian_record_v1_record]);
+  fileDesc("ChttZXJpZGlhbi9zaXRlL3YxL3NpdGUucHJvdG8SEG1lcmlkaWFuLnNpdGUudjEiIAoLUGluZ1JlcXVlc3QSEQoJZnJvbV9zaXRlGAEgASgJIj0KDFBpbmdSZXNwb25zZRIMCgRzaXRlGAEgASgJEg8KB2ZhaWxpbmcYAiADKAkSDgoGbm93X21zGAMgASgDIjUKEEhlYXJ0YmVhdFJlcXVlc3QSEQoJZnJvbV9zaXRlGAEgASgJEg4KBm51bWJlchgCIAEoDSJSChFIZWFydGJlYXRSZXNwb25zZRIOCgZudW1iZXIYASABKA0SDAoEc2l0ZRgCIAEoCRIPCgdmYWlsaW5nGAMgAygJEg4KBm5vd19tcxgEIAEoAyI0Cg1Mb29rdXBSZXF1ZXN0EhIKCnJlcG9zaXRvcnkYASABKAkSDwoHZGlnZXN0cxgCIAMoCSI9Cg5Mb29rdXBSZXNwb25zZRIrCgdyZWNvcmRzGAEgAygLMhoubWVyaWRpYW4ucmVjb3JkLnYxLlJlY29yZCJFChJSZXBsaWNhdGlvblJlcXVlc3QSEgoKcmVwb3NpdG9yeRgBIAEoCRIOCgZkaWdlc3QYAiABKAkSCwoDdGFnGAMgASgJIsABChNSZXBsaWNhdGlvblJlc3BvbnNlEgwKBHNpdGUYASABKAkSKwoFc3RhdGUYAiABKA4yHC5tZXJpZGlhbi5zaXRlLnYxLkltYWdlU3RhdGUSFQoNYmxvYnNfcHJlc2VudBgDIAEoDRITCgtibG9ic190b3RhbBgEIAEoDRINCgVieXRlcxgFIAEoBBITCgtieXRlc190b3RhbBgGIAEoBBITCgZldGFfbXMYByABKARIAIgBAUIJCgdfZXRhX21zIiMKD0hhbmRPdmVyUmVxdWVzdBIQCghyZXZpc2lvbhgBIAEoCSIjChBIYW5kT3ZlclJlc3BvbnNlEg8KB3ZlcnNpb24YASABKAkqjAEKCkltYWdlU3RhdGUSGwoXSU1BR0VfU1RBVEVfVU5TUEVDSUZJRUQQABIWChJJTUFHRV9TVEFURV9BQlNFTlQQARIYChRJTUFHRV9TVEFURV9NRVRBREFUQRACEhUKEUlNQUdFX1NUQVRFX0JMT0JTEAMSGAoUSU1BR0VfU1RBVEVfQ09NUExFVEUQBDLXAgoLU2l0ZVNlcnZpY2USRQoEUGluZxIdLm1lcmlkaWFuLnNpdGUudjEuUGluZ1JlcXVlc3QaHi5tZXJpZGlhbi5zaXRlLnYxLlBpbmdSZXNwb25zZRJYCglIZWFydGJlYXQSIi5tZXJpZGlhbi5zaXRlLnYxLkhlYXJ0YmVhdFJlcXVlc3QaIy5tZXJpZGlhbi5zaXRlLnYxLkhlYXJ0YmVhdFJlc3BvbnNlKAEwARJLCgZMb29rdXASHy5tZXJpZGlhbi5zaXRlLnYxLkxvb2t1cFJlcXVlc3QaIC5tZXJpZGlhbi5zaXRlLnYxLkxvb2t1cFJlc3BvbnNlEloKC1JlcGxpY2F0aW9uEiQubWVyaWRpYW4uc2l0ZS52MS5SZXBsaWNhdGlvblJlcXVlc3QaJS5tZXJpZGlhbi5zaXRlLnYxLlJlcGxpY2F0aW9uUmVzcG9uc2UyYwoOVGFnSG9tZVNlcnZpY2USUQoISGFuZE92ZXISIS5tZXJpZGlhbi5zaXRlLnYxLkhhbmRPdmVyUmVxdWVzdBoiLm1lcmlkaWFuLnNpdGUudjEuSGFuZE92ZXJSZXNwb25zZWIGcHJvdG8z", [file_meridian_record_v1_record]);
 
 /**
  * @generated from message meridian.site.v1.PingRequest
@@ -256,6 +256,46 @@ export const ReplicationResponseSchema: GenMessage<ReplicationResponse> = /*@__P
   messageDesc(file_meridian_site_v1_site, 7);
 
 /**
+ * Asks a gateway to acknowledge that it decides no more about tags whose home moves.
+ *
+ * @generated from message meridian.site.v1.HandOverRequest
+ */
+export type HandOverRequest = Message<"meridian.site.v1.HandOverRequest"> & {
+  /**
+   * The policy revision that says so; empty to ask only whether the gateway could.
+   *
+   * @generated from field: string revision = 1;
+   */
+  revision: string;
+};
+
+/**
+ * Describes the message meridian.site.v1.HandOverRequest.
+ * Use `create(HandOverRequestSchema)` to create a new message.
+ */
+export const HandOverRequestSchema: GenMessage<HandOverRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_site_v1_site, 8);
+
+/**
+ * @generated from message meridian.site.v1.HandOverResponse
+ */
+export type HandOverResponse = Message<"meridian.site.v1.HandOverResponse"> & {
+  /**
+   * Version token of the site's own log: all its decisions are at or before it.
+   *
+   * @generated from field: string version = 1;
+   */
+  version: string;
+};
+
+/**
+ * Describes the message meridian.site.v1.HandOverResponse.
+ * Use `create(HandOverResponseSchema)` to create a new message.
+ */
+export const HandOverResponseSchema: GenMessage<HandOverResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_site_v1_site, 9);
+
+/**
  * @generated from enum meridian.site.v1.ImageState
  */
 export const ImageState = {
@@ -340,4 +380,23 @@ export const SiteService: GenService<{
   },
 }> = /*@__PURE__*/
   serviceDesc(file_meridian_site_v1_site, 0);
+
+/**
+ * Served by gateways: who decides about writes of tags.
+ *
+ * @generated from service meridian.site.v1.TagHomeService
+ */
+export const TagHomeService: GenService<{
+  /**
+   * Answers once this gateway has folded the revision and finished what it had begun before.
+   *
+   * @generated from rpc meridian.site.v1.TagHomeService.HandOver
+   */
+  handOver: {
+    methodKind: "unary";
+    input: typeof HandOverRequestSchema;
+    output: typeof HandOverResponseSchema;
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_meridian_site_v1_site, 1);
 
