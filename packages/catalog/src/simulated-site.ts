@@ -72,6 +72,8 @@ export class SimulatedSite {
   readonly name: string;
   readonly view: View;
   readonly warnings: string[];
+  /** What this site wrote of the history of tags. */
+  readonly histories: recordV1.Record[] = [];
   /** In the order in which they were folded. */
   readonly conflicts: TagConflict[] = [];
   readonly #hlc: HlcClock;
@@ -108,7 +110,8 @@ export class SimulatedSite {
       const seen = findRecord(this.view.store, key)?.record;
       const after = latestTime(seen);
       await this.#hlc.prepare(after);
-      const { change } = recordsOf(intent, { seen, stamp: (latest) => this.#hlc.next(latest), after });
+      const { change, history } = recordsOf(intent, { seen, stamp: (latest) => this.#hlc.next(latest), after });
+      this.histories.push(...(history === undefined ? [] : [history]));
       published.push(await this.publish(change));
     }
     return published;

@@ -63,15 +63,24 @@ export async function readTagHistory(
       return await log.under(historyPrefix(origin, repository, tag), { limit: MAX_READ });
     }),
   );
-  const lines = perOrigin.flat().flatMap(({ payload }) => lineOf(payload, repository, tag) ?? []);
+  const records = perOrigin.flat().map(({ payload }) => decodeRecord(payload));
+  return writesOf(records, { repository, tag }, nowMs - kept.maxAgeMs).slice(0, kept.maxWrites);
+}
+
+/** The writes that lines of history tell of one tag, the newest first, from `oldestMs` on (since the Unix epoch). */
+export function writesOf(
+  records: readonly recordV1.Record[],
+  { repository, tag }: { readonly repository: string; readonly tag: string },
+  oldestMs: number,
+): TagWrite[] {
+  const lines = records.flatMap((record) => lineOf(record, repository, tag) ?? []);
   lines.sort((a, b) => compareHlc(b.hlc, a.hlc));
-  const young = lines.filter(({ hlc }) => hlcMs(hlc.time) >= nowMs - kept.maxAgeMs);
-  return young.slice(0, kept.maxWrites).map((line) => writeOf(line, young));
+  const young = lines.filter(({ hlc }) => hlcMs(hlc.time) >= oldestMs);
+  return young.map((line) => writeOf(line, young));
 }
 
 /** Undefined for what is no line of this tag: its subject is a hash. */
-function lineOf(payload: Uint8Array, repository: string, tag: string): Line | undefined {
-  const { key, put } = decodeRecord(payload);
+function lineOf({ key, put }: recordV1.Record, repository: string, tag: string): Line | undefined {
   const named = key?.kind.case === "history" ? key.kind.value : undefined;
   if (named?.repository !== repository || named.tag !== tag) {
     return undefined;
