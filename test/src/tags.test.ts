@@ -109,18 +109,24 @@ describe("tags of three sites", () => {
     await meridian("repo", "set", "homed", "tags=home:ap");
     assert.match(await meridian("repo", "show", "homed/app"), /tags +home:ap +homed/);
     const images = await prepared("homed/app", 6);
-    const writers = images.flatMap((image) => SITES.map((site) => ({ site, image })));
-    const write = (condition: Record<string, string>) =>
-      Promise.all(writers.map(({ site, image }) => put(site, "homed/app", image, condition)));
-    let answers = await write({ "if-none-match": "*" });
-    for (let round = 0; ; round += 1) {
-      const winner = writers[answers.findIndex(({ status }) => status === 201)];
-      const count = answers.filter(({ status }) => status === 201).length;
-      assert.equal(count, 1, `round ${round}: ${answers.map(({ status }) => status).join()}`);
-      assert.equal(await named(winner!.site, "homed/app"), winner!.image.digest, "the site that was asked shows it");
-      if (round === 3) break;
-      // Those who would put the same digest again are left out: it would be no change.
-      answers = await write({ "if-match": `"${winner!.image.digest}"` });
+    let current: TestImage | undefined;
+    for (let round = 0; round < 4; round += 1) {
+      // One that puts what the tag names already changes nothing, so its condition goes on to hold: left out.
+      const writers = images
+        .filter((image) => image !== current)
+        .flatMap((image) => SITES.map((site) => ({ site, image })));
+      const condition = current === undefined ? { "if-none-match": "*" } : { "if-match": `"${current.digest}"` };
+      const answers = await Promise.all(writers.map(({ site, image }) => put(site, "homed/app", image, condition)));
+      const winners = writers.filter((_, index) => answers[index]!.status === 201);
+      const statuses = answers.map(({ status }) => status);
+      assert.equal(winners.length, 1, `round ${round}: ${statuses.join()}`);
+      assert.ok(
+        statuses.every((status) => status === 201 || status === 412),
+        statuses.join(),
+      );
+      const { site, image } = winners[0]!;
+      assert.equal(await named(site, "homed/app"), image.digest, "the site that was asked shows it");
+      current = image;
     }
     const lines = await history("eu", "homed/app");
     assert.ok(lines.length >= 4 && lines.every(({ site, lostTo }) => site === "ap" && lostTo === null));
