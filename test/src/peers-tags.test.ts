@@ -1,10 +1,16 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { DevProcess } from "./harness/dev-process.ts";
-import { MANIFEST_TYPE, makeImage, type OciClient } from "./harness/oci-client.ts";
+import { MANIFEST_TYPE, makeImage, OciClient } from "./harness/oci-client.ts";
+import { needs } from "./harness/programs.ts";
 import { until } from "./harness/until.ts";
 
 const SITES = ["eu", "us", "ap"] as const;
+
+interface Write {
+  readonly digest: string;
+  readonly lostTo: unknown;
+}
 
 /** What users of other registries lost, each tried here; the thread is named in the test. */
 describe("what others lost of tags and deletions", () => {
@@ -90,7 +96,7 @@ describe("what others lost of tags and deletions", () => {
       const all = [];
       for (const site of SITES) {
         const answer = await at(site).call("/v2/race/app/_meridian/tags/v1/history");
-        const { history } = JSON.parse(answer.body.toString()) as { history: { digest: string; lostTo: unknown }[] };
+        const { history } = JSON.parse(answer.body.toString()) as { history: Write[] };
         if (history.length !== images.length) return false;
         all.push(history);
       }
@@ -129,6 +135,43 @@ describe("what others lost of tags and deletions", () => {
       const receipt = await at("eu").call(path, { timeoutMs: 40_000 });
       assert.equal(receipt.status, 200, receipt.body.toString());
       for (const site of ["us", "ap"]) await at(site).pull("event/app", `v${round}`);
+    }
+  });
+});
+
+describe("two gateways over one store", { skip: needs("nats-server") }, () => {
+  test("lose no tag when both push at once, to one repository and to one tag (zot PR#4337)", async () => {
+    await using cluster = await DevProcess.start("--nats", "--sites", "eu", "--gateways", "2");
+    const options = { ca: cluster.ca, password: cluster.adminPassword };
+    const second = new URL(cluster.gateway("eu"));
+    second.port = String(Number(second.port) + 100);
+    using one = new OciClient(cluster.gateway("eu"), options);
+    using other = new OciClient(second.origin, options);
+    const images = Array.from({ length: 12 }, () => makeImage(300));
+    await Promise.all(
+      images.flatMap((image, index) => [
+        one.push("shared/app", `one-${index}`, image),
+        other.push("shared/app", `other-${index}`, image),
+        (index % 2 === 0 ? one : other).push("shared/app", "both", image),
+      ]),
+    );
+    for (const client of [one, other]) {
+      const tags = JSON.parse((await client.call("/v2/shared/app/tags/list")).body.toString()) as { tags: string[] };
+      assert.equal(tags.tags.length, 2 * images.length + 1);
+      for (const [index, { digest }] of images.entries())
+        for (const tag of [`one-${index}`, `other-${index}`])
+          assert.equal((await client.pull("shared/app", tag)).digest, digest, tag);
+      const history = await until("every push is in the history", async () => {
+        const answer = await client.call("/v2/shared/app/_meridian/tags/both/history");
+        const { history: writes } = JSON.parse(answer.body.toString()) as { history: Write[] };
+        return new Set(writes.map(({ digest }) => digest)).size === images.length && writes;
+      });
+      assert.deepEqual(
+        history.flatMap(({ lostTo }) => lostTo ?? []),
+        [],
+        "a site's writers see each other",
+      );
+      assert.equal((await client.pull("shared/app", "both")).digest, history[0]?.digest);
     }
   });
 });
