@@ -144,6 +144,11 @@ describe("tags of three sites", () => {
       assert.ok(Number(refused.headers["retry-after"]) > 0);
       assert.equal((await put("ap", "away/app", first!)).status, 201, "what the tag names already needs no home");
       await at("us").pull("away/app", "v1");
+      // Without the sites that decide now no move begins: it could not end, and would stop every write.
+      const early = await cluster.meridian("repo", "set", "early", "tags=home:us", "--server", cluster.gateway("us"));
+      assert.match(early.stderr, /eu\/\S+ cannot acknowledge .*nothing was changed/);
+      assert.equal(early.code, 1);
+      await at("us").push("early/app", "v1", makeImage(300));
     } finally {
       await meridian("site", "start", "eu");
     }

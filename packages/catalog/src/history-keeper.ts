@@ -1,4 +1,4 @@
-import type { EventLogs, LogEntry } from "@meridian/eventlog";
+import type { EventLog, EventLogs, LogEntry } from "@meridian/eventlog";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 import { hlcMs } from "./hlc.ts";
 import { subjectKind } from "./keys.ts";
@@ -61,9 +61,7 @@ export class HistoryKeeper implements AsyncDisposable {
         if (this.#stop.signal.aborted) {
           return;
         }
-        const lines = await log.under(prefix, { limit: MAX_READ });
-        const excess = lines.slice(0, Math.max(0, lines.length - this.#options.kept.maxWrites));
-        await log.discard(excess);
+        await this.#thinTag(log, prefix);
       }
     }
   }
@@ -84,6 +82,16 @@ export class HistoryKeeper implements AsyncDisposable {
       tick[Symbol.dispose]();
     }
     await this.#running;
+  }
+
+  async #thinTag(log: EventLog, prefix: string): Promise<void> {
+    const { maxWrites } = this.#options.kept;
+    for (let isWhole = false; !isWhole; ) {
+      const lines = await log.under(prefix, { limit: MAX_READ });
+      isWhole = lines.length < MAX_READ;
+      const excess = lines.slice(0, Math.max(0, lines.length - maxWrites));
+      await log.discard(excess);
+    }
   }
 
   async #expireIn(stream: string): Promise<void> {

@@ -1,4 +1,4 @@
-import type { EventLogs } from "@meridian/eventlog";
+import type { EventLogReader, EventLogs, LogEntry } from "@meridian/eventlog";
 import type { Digest } from "@meridian/oci";
 import { recordV1 } from "@meridian/wire";
 import { compareHlc, hlcMs, readingId } from "./hlc.ts";
@@ -37,8 +37,9 @@ export interface HistoryKept {
 /** 90 days, 100 writes. */
 export const DEFAULT_HISTORY: HistoryKept = { maxAgeMs: 90 * 24 * 3_600_000, maxWrites: 100 };
 
-/** More lines of one tag than this are not read from one log: what exceeds what is kept waits to be removed. */
-const MAX_READ = 1_000;
+const PAGE = 1_000;
+/** More lines of one tag are not read from one log, the oldest first: what exceeds what is kept waits to be removed. */
+const MAX_PAGES = 50;
 
 interface Line {
   readonly hlc: recordV1.Hlc;
@@ -59,12 +60,23 @@ export async function readTagHistory(
   const origins = (await logs.streams()).flatMap((stream) => originOf(stream, site) ?? []);
   const perOrigin = await Promise.all(
     origins.map(async ({ stream, site: origin }) => {
-      const log = await logs.open(stream);
-      return await log.under(historyPrefix(origin, repository, tag), { limit: MAX_READ });
+      return await linesUnder(await logs.open(stream), historyPrefix(origin, repository, tag));
     }),
   );
   const records = perOrigin.flat().map(({ payload }) => decodeRecord(payload));
   return writesOf(records, { repository, tag }, nowMs - kept.maxAgeMs).slice(0, kept.maxWrites);
+}
+
+async function linesUnder(log: EventLogReader, prefix: string): Promise<LogEntry[]> {
+  const lines: LogEntry[] = [];
+  for (let page = 0; page < MAX_PAGES; page++) {
+    const more = await log.under(prefix, { after: lines.at(-1)?.sequence ?? 0, limit: PAGE });
+    lines.push(...more);
+    if (more.length < PAGE) {
+      break;
+    }
+  }
+  return lines;
 }
 
 /** The writes that lines of history tell of one tag, the newest first, from `oldestMs` on (since the Unix epoch). */

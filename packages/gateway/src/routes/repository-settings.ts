@@ -7,10 +7,6 @@ import { type ChangeSettingsParts, changeSettings } from "../change-settings.ts"
 import type { ResourceHandlers } from "../handler.ts";
 import { readJson } from "../json-body.ts";
 
-interface SettingsParts extends ChangeSettingsParts {
-  readonly settings: Pick<RepositorySettingsTable, "of">;
-}
-
 const MAX_VALUE_LENGTH = 4_096;
 
 const changeSchema = z.strictObject({
@@ -23,7 +19,7 @@ const changeSchema = z.strictObject({
 });
 
 /** `GET|PUT /v2/_meridian/settings`: what is set for repositories, by prefix. For administrators. */
-export function settingsRoute(parts: SettingsParts): ResourceHandlers {
+export function settingsRoute(parts: ChangeSettingsParts): ResourceHandlers {
   return {
     GET: (exchange) =>
       administer(exchange, parts, async (auth, token) => {
@@ -43,7 +39,7 @@ export function settingsRoute(parts: SettingsParts): ResourceHandlers {
 }
 
 /** `GET /v2/<name>/_meridian/settings`: what holds for a repository, and which prefix says so. For those who may pull. */
-export function repositorySettingsRoute({ access, settings, answers, decider }: SettingsParts): ResourceHandlers {
+export function repositorySettingsRoute({ access, settings, answers, decider }: ChangeSettingsParts): ResourceHandlers {
   return {
     GET: async (exchange, { name }) => {
       await access.admit(exchange, repositoryNeed(name, "pull"));
