@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { EventLog } from "../event-log.ts";
 import { type LogServer, useServer } from "./log-server.ts";
-import { allEntries, bytes, text } from "./waiting.ts";
+import { bytes, text } from "./waiting.ts";
 
 /** Reading what stands below a prefix. */
 export function prefixCases(make: () => Promise<LogServer>): void {
