@@ -17,10 +17,7 @@ import type { HoldingOracle } from "./holding-oracle.ts";
 import { openBlobs } from "./open-blobs.ts";
 import { createBlobReading } from "./read-blob.ts";
 
-const MIB = 1024 * 1024;
 const DAY_MS = 24 * 3_600_000;
-/** Small blobs are served from memory up to this much. */
-const SMALL_BLOB_CACHE_BYTES = 64 * MIB;
 const SMALL_BLOB_BYTES = 256 * 1024;
 
 export async function openBlobNode(
