@@ -228,6 +228,12 @@ export interface Catalog extends CatalogReader, CatalogWriter, AsyncDisposable {
    * @throws ContentError `unavailable` when the log is away, or the signal aborts first.
    */
   ownLogShown(signal: AbortSignal): Promise<void>;
+  /**
+   * Resolves once what is shown now would survive a power loss at this site: peers' records are shown before their copy
+   * is on disk. To be awaited before a promise is given that rests on the view.
+   * @throws ContentError `unavailable` when the signal aborts first, or the copy could not be stored.
+   */
+  stored(signal: AbortSignal): Promise<void>;
   /** Last sequence of the origin's stream that every live gateway of this site has folded: what tail readers report. */
   foldedPosition(origin: string): { readonly incarnation: string; readonly sequence: number } | undefined;
   /** Remembers a digest's manifest references read from its bytes, where its record is missing or too large. */

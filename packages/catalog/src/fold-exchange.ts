@@ -5,7 +5,7 @@ import type { Position } from "./version-token.ts";
  * them shows it.
  */
 export interface FoldExchange extends AsyncDisposable {
-  /** Tells the others that this process's fold moved. Cheap; told once a turn. */
+  /** Tells the others that this process's fold of the site's own log moved. Cheap; told once a turn. */
   moved(): void;
   /**
    * Resolves once every other live gateway of the site has folded the site's own log up to the position.

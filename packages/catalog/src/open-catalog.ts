@@ -92,7 +92,8 @@ export async function openCatalog(options: CatalogOptions): Promise<OpenCatalog>
   const onHistory = keeper && ((stream: string, subject: string): void => keeper.noted(stream, subject));
   const fold = opened.use(new Fold({ ...options, view, onHistory }));
   const exchange = opened.use(openExchange(options, view, fold));
-  const moving = view.positions.onMoved(() => exchange.moved());
+  // The site's own writes wait for the other gateways; how far these are in peers' logs is told with the next heartbeat.
+  const moving = view.positions.onMoved((origin) => (origin === site ? exchange.moved() : undefined));
   opened.use(moving);
   const catalogWriter = opened.use(new Writer({ ...options, logs, view, fold, exchange, outbox, hlc }));
   const { store, forMs } = options.pins ?? { store: opened.use(createMemoryStore()), forMs: DEFAULT_PIN_MS };
@@ -242,6 +243,10 @@ class FoldedCatalog implements OpenCatalog {
     const log = await fold.untilOwnLog(signal);
     await fold.untilRead((await log.head()).sequence, signal);
     await view.positions.until(() => !view.isFrozen, "what is pinned could not be linked again in time", signal);
+  }
+
+  stored(signal: AbortSignal): Promise<void> {
+    return this.#parts.view.untilStored(signal);
   }
 
   foldedPosition(origin: string): { readonly incarnation: string; readonly sequence: number } | undefined {

@@ -6,7 +6,7 @@ import { formatVersion, type Position, parseVersion, type VersionVector } from "
 export class Positions {
   readonly #shown = new Map<string, Position>();
   readonly #waiting = new Set<() => void>();
-  readonly #listeners = new Set<() => void>();
+  readonly #listeners = new Set<(origin: string) => void>();
   #token: string | undefined;
 
   get(origin: string): Position | undefined {
@@ -30,13 +30,13 @@ export class Positions {
     }
     this.#token = undefined;
     for (const listener of this.#listeners) {
-      listener();
+      listener(origin);
     }
     this.wake();
   }
 
-  /** Calls `listener` whenever an origin's position changes, until disposed. */
-  onMoved(listener: () => void): Disposable {
+  /** Calls `listener` with the origin whenever an origin's position changes, until disposed. */
+  onMoved(listener: (origin: string) => void): Disposable {
     this.#listeners.add(listener);
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }

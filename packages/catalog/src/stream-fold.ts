@@ -36,6 +36,8 @@ export class StreamFold {
   #atHead = false;
   #caughtUp = false;
   #slice = FIRST_SLICE;
+  /** Registers that were shown before the stream had them on disk: their places in the stream and at its origin. */
+  #ahead: { readonly sequence: number; readonly position: Position }[] = [];
   #pauseMs = MIN_PAUSE_MS;
 
   constructor(options: StreamFoldOptions) {
@@ -89,7 +91,8 @@ export class StreamFold {
     const stream = await logs.open(origin.stream);
     const from = await this.#resume(stream);
     this.#atHead = false;
-    for await (const batch of stream.tail(from ?? 0, { signal })) {
+    this.#ahead = [];
+    for await (const batch of stream.tail(from ?? 0, { signal, ahead: true })) {
       this.#connected = stream;
       await this.#take(stream, batch);
       this.#pauseMs = MIN_PAUSE_MS;
@@ -130,16 +133,51 @@ export class StreamFold {
     onCaughtUp();
   }
 
-  /** Folds a batch in slices; the cursor moves with the last one, so that what a crash repeats is a batch. */
-  async #take(stream: EventLog, { entries, cursor }: TailBatch): Promise<void> {
-    const { clock, origin, timers, view } = this.#options;
+  /** Folds a batch; the cursor moves with the last of it, so that what a crash repeats is a batch. */
+  async #take(stream: EventLog, { entries, cursor, ahead }: TailBatch): Promise<void> {
+    const { origin, view } = this.#options;
     const last = entries.at(-1);
     const known = view.cursor(origin);
+    if (ahead) {
+      await this.#takeAhead(entries);
+      return;
+    }
     const end = cursor ?? (last === undefined ? undefined : await stream.cursorAt(last.sequence));
     if (end === undefined || (last === undefined && known !== undefined && end.sequence <= known.cursor.sequence)) {
       return;
     }
-    const reached = this.#position(entries, end) ?? known?.reached;
+    const stored = this.#storedAhead(end);
+    const reached = this.#position(entries, end) ?? stored ?? known?.reached;
+    await this.#inSlices(entries, (records, done) =>
+      view.fold(origin, records, done ? { cursor: end, reached } : undefined),
+    );
+  }
+
+  /** Shows what the stream does not have on disk yet. */
+  async #takeAhead(entries: readonly LogEntry[]): Promise<void> {
+    const { origin, view } = this.#options;
+    for (const entry of entries) {
+      const position = entry.origin && this.#position([entry], entry.origin);
+      if (position !== undefined) {
+        this.#ahead.push({ sequence: entry.sequence, position });
+      }
+    }
+    const reached = this.#ahead.at(-1)?.position;
+    await this.#inSlices(entries, (records, done) => view.foldAhead(origin, records, done ? reached : undefined));
+  }
+
+  /** The last of what was shown ahead that is on disk by now; undefined when nothing is. */
+  #storedAhead({ sequence }: Cursor): Position | undefined {
+    const stored = this.#ahead.findLastIndex((shown) => shown.sequence <= sequence);
+    return stored < 0 ? undefined : this.#ahead.splice(0, stored + 1).at(-1)?.position;
+  }
+
+  /** Slices, so that the event loop is never kept for long. `fold` resolves with the milliseconds for which it kept it. */
+  async #inSlices(
+    entries: readonly LogEntry[],
+    fold: (records: readonly IncomingRecord[], done: boolean) => Promise<number>,
+  ): Promise<void> {
+    const { clock, timers } = this.#options;
     for (let start = 0; ; ) {
       const begun = clock.monotonic();
       const slice = entries.slice(start, start + this.#slice);
@@ -147,7 +185,7 @@ export class StreamFold {
       const done = start >= entries.length;
       const records = this.#decode(slice);
       const decodedMs = clock.monotonic() - begun;
-      const foldedMs = await view.fold(origin, records, done ? { cursor: end, reached } : undefined);
+      const foldedMs = await fold(records, done);
       this.#adapt(slice.length, decodedMs + foldedMs);
       if (done) {
         return;

@@ -1,5 +1,5 @@
 import type { OrderedStore, OrderedTransaction } from "@meridian/keyvalue";
-import { isContentError } from "@meridian/oci";
+import { ContentError, isContentError } from "@meridian/oci";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 import type { recordV1 } from "@meridian/wire";
 import type { CatalogEvent } from "./catalog.ts";
@@ -58,6 +58,8 @@ export class View implements Disposable {
   readonly #options: ViewOptions;
   readonly #listeners = new Set<(events: readonly CatalogEvent[]) => void>();
   readonly #cursors = new Map<string, FoldCursor>();
+  /** By stream: the last register that was folded before its stream had it stored. */
+  readonly #ahead = new Map<string, Position>();
   #held: HeldRecord[] = [];
   #timer: Disposable | undefined;
   #disposed = false;
@@ -85,6 +87,7 @@ export class View implements Disposable {
     await this.store.clear();
     await this.store.transaction((tx) => tx.put(FORMAT_KEY, Buffer.from(VIEW_FORMAT)));
     this.#cursors.clear();
+    this.#ahead.clear();
     this.reader.forgetAll();
     this.#heldChanged();
   }
@@ -125,6 +128,41 @@ export class View implements Disposable {
       this.#moved(origin, cursor);
     }
     return tookMs;
+  }
+
+  /**
+   * Merges records that their stream has not stored yet; `reached` is the place of the last of them at their origin. The
+   * cursor stays: what a kill of the process takes of the stream is folded once more when it is there again.
+   */
+  async foldAhead(
+    origin: StreamOrigin,
+    records: readonly IncomingRecord[],
+    reached: Position | undefined,
+  ): Promise<number> {
+    const tookMs = await this.fold(origin, records);
+    if (reached !== undefined) {
+      this.#ahead.set(origin.stream, reached);
+      this.#show(origin, this.#cursors.get(origin.stream));
+      this.positions.wake();
+    }
+    return tookMs;
+  }
+
+  /**
+   * Resolves once the logs have on disk what is shown of them now.
+   * @throws ContentError `unavailable` when the signal aborts first, or what was shown ahead is read again from its start.
+   */
+  async untilStored(signal: AbortSignal): Promise<void> {
+    const message = "the copies of peers' logs were not stored in time";
+    const wanted = [...this.#ahead];
+    const isStored = ([stream, { incarnation, sequence }]: [string, Position]): boolean => {
+      if (!this.#ahead.has(stream)) {
+        throw new ContentError("unavailable", `what was shown of ${stream} is being read again`);
+      }
+      const stored = this.#cursors.get(stream)?.reached;
+      return stored?.incarnation.id === incarnation.id && stored.sequence >= sequence;
+    };
+    await this.positions.until(() => wanted.every(isStored), message, signal);
   }
 
   /** Merges what other members answered with. */
@@ -180,6 +218,7 @@ export class View implements Disposable {
       }
     });
     this.#cursors.delete(origin.stream);
+    this.#ahead.delete(origin.stream);
     this.positions.set(origin.site, undefined);
     this.#heldChanged();
   }
@@ -296,11 +335,11 @@ export class View implements Disposable {
   }
 
   /** What is held stops the position that others are told. */
-  #show({ stream, site }: StreamOrigin, { reached }: FoldCursor): void {
+  #show({ stream, site }: StreamOrigin, cursor: FoldCursor | undefined): void {
     if (this.#frozen > 0) {
       return;
     }
-    let position: Position | undefined = reached;
+    let position = later(cursor?.reached, this.#ahead.get(stream));
     for (const held of this.#held) {
       if (held.stream === stream && position !== undefined && held.originSequence <= position.sequence) {
         position = { ...position, sequence: held.originSequence - 1 };
@@ -383,6 +422,14 @@ export class View implements Disposable {
       start = `${last}\0`;
     }
   }
+}
+
+/** The further one of two places in one log; the first when they are of different lives of it. */
+function later(stored: Position | undefined, ahead: Position | undefined): Position | undefined {
+  if (stored === undefined || ahead === undefined) {
+    return stored ?? ahead;
+  }
+  return stored.incarnation.id === ahead.incarnation.id && ahead.sequence > stored.sequence ? ahead : stored;
 }
 
 function tracedEvent(event: CatalogEvent, { traces }: ViewChanges): CatalogEvent {

@@ -56,6 +56,19 @@ export interface TailBatch {
    * nothing can have been lost and refilled in between. Both drivers set it.
    */
   readonly cursor?: Cursor;
+  /** True when the entries are not stored yet, see {@link TailOptions.ahead}; there is no cursor behind them then. */
+  readonly ahead?: true;
+}
+
+/** How a tail is read. */
+export interface TailOptions {
+  readonly signal: AbortSignal;
+  /**
+   * Of a copy, also entries that were handed in and are not on disk yet: their origin has them there. When they cannot be
+   * stored the tail ends with `unavailable`; what a kill of the process takes of them is copied again. A batch without
+   * entries says when they are stored. Where a driver cannot do it, nothing comes ahead. Default false.
+   */
+  readonly ahead?: boolean;
 }
 
 /** The answer to "may I go on from this cursor?" */
@@ -84,7 +97,7 @@ export interface EventLogReader {
    * Given a cursor instead of a sequence, the tail checks it on its own connection, and ends with ContentError
    * `precondition` when it does not fit.
    */
-  tail(after: number | Cursor, options: { signal: AbortSignal }): AsyncIterable<TailBatch>;
+  tail(after: number | Cursor, options: TailOptions): AsyncIterable<TailBatch>;
 }
 
 /** An entry of {@link EventLogWriter.appendAll}. */

@@ -16,6 +16,7 @@ export type {
   OpenOptions,
   ResumeCheck,
   TailBatch,
+  TailOptions,
 } from "./event-log.ts";
 export { type NatsLogsOptions, openNatsLogs } from "./open-nats-logs.ts";
 export { isSessionSubject } from "./session.ts";

@@ -17,12 +17,9 @@ import type { Quarantine } from "./quarantine.ts";
 import { copyStream, ownStream } from "./stream-names.ts";
 import { sessionAt } from "./wire-cursor.ts";
 
-/** Appends under way at once: enough to share fsyncs, few enough to hold. */
-const WINDOW_ENTRIES = 1_000;
-
 /**
  * A site's copy of one origin's log, opened for writing. Appends are chained by the copy's own last sequence, so that
- * after a failure every later one of the same window fails too: the copy is a prefix of the origin at every moment.
+ * after a failure every later one fails too: the copy is a prefix of the origin at every moment.
  * Where it stands is read from its own last entry, which was written in one piece with that entry's data.
  */
 export class Copy {
@@ -31,8 +28,13 @@ export class Copy {
   readonly #quarantine: Quarantine;
   readonly #origin: string;
   #stream: EventLog;
+  /** The last sequence of the stream, with the appends that are under way. */
   #tail = 0;
+  /** The last entry handed in, stored or not. */
+  #placed: Cursor | undefined;
   #cursor: Cursor | undefined;
+  /** The outcome of all calls so far. */
+  #settled: Promise<void> = Promise.resolve();
 
   private constructor(options: CopyOptions, stream: EventLog) {
     this.#logs = options.logs;
@@ -72,14 +74,26 @@ export class Copy {
   }
 
   /**
-   * Appends entries in their order. Entries that cannot be stored are put aside and skipped; the origin's sequences have
-   * gaps anyway, and the next entry that is stored carries the copy past them.
-   * @throws ContentError: the copy must be opened again, to go on from what it holds.
+   * Appends entries in their order, behind those of calls before; resolves once they are acknowledged. Later calls need
+   * not wait for it. Entries that cannot be stored are put aside and skipped; the origin's sequences have gaps anyway,
+   * and the next entry that is stored carries the copy past them.
+   * @throws ContentError: when all calls are settled the copy must be opened again, to go on from what it holds.
    */
-  async append(entries: readonly linkV1.Entry[], incarnation: Incarnation): Promise<void> {
-    for (let start = 0; start < entries.length; start += WINDOW_ENTRIES) {
-      await this.#appendWindow(entries.slice(start, start + WINDOW_ENTRIES), incarnation);
-    }
+  async append(wire: readonly linkV1.Entry[], incarnation: Incarnation): Promise<void> {
+    const before = this.#settled;
+    const entries = this.#place(wire, incarnation);
+    const storable = entries.filter((entry) => !this.#putAside(entry));
+    const first = this.#tail + 1;
+    this.#tail += storable.length;
+    // One turn: the log keeps the order of calls made in one turn.
+    const appending = storable.map((entry, index) =>
+      this.#stream.append(entry, { expectedLastSequence: first - 1 + index }),
+    );
+    this.#settled = Promise.all([Promise.allSettled(appending), before]).then(([outcomes]) => {
+      for (const [index, outcome] of outcomes.entries()) this.#settle(storable[index]!, first + index, outcome);
+      this.#cursor = entries.at(-1)?.origin ?? this.#cursor;
+    });
+    await this.#settled;
   }
 
   async #restore(): Promise<void> {
@@ -91,25 +105,15 @@ export class Copy {
       return;
     }
     this.#tail = sequence;
+    this.#settled = Promise.resolve();
+    this.#placed = last?.origin;
     this.#cursor = last?.origin;
-  }
-
-  async #appendWindow(wire: readonly linkV1.Entry[], incarnation: Incarnation): Promise<void> {
-    const entries = this.#place(wire, incarnation);
-    const storable = entries.filter((entry) => !this.#putAside(entry));
-    // One turn: the log keeps the order of calls made in one turn.
-    const appending = storable.map((entry, index) =>
-      this.#stream.append(entry, { expectedLastSequence: this.#tail + index }),
-    );
-    const outcomes = await Promise.allSettled(appending);
-    for (const [index, outcome] of outcomes.entries()) this.#settle(storable[index]!, outcome);
-    this.#cursor = entries.at(-1)?.origin ?? this.#cursor;
   }
 
   /** The entries with their places at the origin, and the last session there at or before each. */
   #place(wire: readonly linkV1.Entry[], incarnation: Incarnation): PlacedEntry[] {
-    let before = this.#cursor;
-    return wire.map(({ sequence: wireSequence, subject, payload, traceparent }) => {
+    let before = this.#placed;
+    const placed = wire.map(({ sequence: wireSequence, subject, payload, traceparent }) => {
       const sequence = Number(wireSequence);
       if (sequence <= (before?.sequence ?? 0)) {
         throw new ContentError("invalid", `site ${this.#origin} sent ${sequence} after ${before?.sequence ?? 0}`);
@@ -119,6 +123,8 @@ export class Copy {
       before = { incarnation, sequence, ...(session && { session }) };
       return { subject, payload, origin: before, ...(traceparent && { traceparent }) };
     });
+    this.#placed = before;
+    return placed;
   }
 
   #putAside(entry: PlacedEntry): boolean {
@@ -128,16 +134,15 @@ export class Copy {
     return true;
   }
 
-  #settle(entry: PlacedEntry, outcome: PromiseSettledResult<number>): void {
+  #settle(entry: PlacedEntry, expected: number, outcome: PromiseSettledResult<number>): void {
     if (outcome.status === "rejected") {
       if (isContentError(outcome.reason, "invalid")) {
         this.#quarantine.refuse(entry, outcome.reason.message);
       }
       throw outcome.reason;
     }
-    this.#tail += 1;
-    if (outcome.value !== this.#tail) {
-      throw new ContentError("conflict", `${this.#stream.stream} gave ${outcome.value} for entry ${this.#tail}`);
+    if (outcome.value !== expected) {
+      throw new ContentError("conflict", `${this.#stream.stream} gave ${outcome.value} for entry ${expected}`);
     }
     this.#cursor = entry.origin;
   }

@@ -3,6 +3,7 @@ import { ContentError } from "@meridian/oci";
 import type { ServiceClient } from "@meridian/rpc";
 import type { Clock, Timers } from "@meridian/runtime";
 import type { linkV1 } from "@meridian/wire";
+import { AppendWindow } from "./append-window.ts";
 import type { Copy } from "./copy.ts";
 import { DurablePosition } from "./durable-position.ts";
 import { LINK_VERSIONS } from "./log-tail-service.ts";
@@ -20,9 +21,9 @@ export interface TailSource {
 export interface SessionEvents {
   /** The source may be gone on from. `head` is the origin's last sequence as far as the source knows. */
   welcomed(head: number): void;
-  /** A heartbeat, or entries that are in the copy by now. */
+  /** A heartbeat, or entries that are stored in the copy by now. */
   heard(head: number): void;
-  /** New entries are in the copy. */
+  /** New entries are stored in the copy. */
   copied(cursor: Cursor): void;
   /** The copy was thrown away because it does not fit the origin. */
   restarted(reason: string): void;
@@ -53,39 +54,83 @@ type Responses = AsyncIterator<linkV1.TailResponse>;
  * stream; rejects with ContentError when it fails, is silent for {@link SILENCE_MS}, or cannot be gone on from.
  */
 export async function tailFrom(source: TailSource, options: SessionOptions): Promise<void> {
-  const { copy, events, timers, clock, folded } = options;
+  const { copy, events } = options;
   const requests = new RequestStream(helloOf(options));
   const over = new AbortController();
   const signal = AbortSignal.any([options.signal, over.signal]);
   const responses = source.client.tail(requests, { signal })[Symbol.asyncIterator]();
+  const progress: Progress = { head: 0, stored: () => {} };
+  const window = new AppendWindow({
+    copy,
+    stored(cursor) {
+      events.heard(progress.head);
+      if (cursor !== undefined) progress.stored(cursor);
+    },
+    failed: (error) => over.abort(error),
+  });
   try {
-    const first = await nextWithin(responses, over, options);
-    const welcome = requireWelcome(first, source, options);
-    events.welcomed(Number(welcome.head));
-    const incarnation = fromWireIncarnation(welcome.incarnation);
-    let reset = welcome.reset;
-    const delayMs = copy.durable ? 0 : options.fsyncDelayMs;
-    let durable = new DurablePosition({ clock, delayMs, start: reset ? undefined : copy.cursor });
-    using reporter = new Reporter({ requests, timers, folded, copied: () => durable.current });
-    for (;;) {
-      const response = await nextWithin(responses, over, options);
-      if (response === undefined) return;
-      if (reset) {
-        // Not before the new tail is there: until then the old copy serves.
-        await copy.restart({ keepOld: options.keepOld });
-        events.restarted(welcome.resetReason);
-        durable = new DurablePosition({ clock, delayMs, start: undefined });
-        reset = false;
-      }
-      const cursor = await take(response, { copy, incarnation, events });
-      if (cursor === undefined) continue;
-      durable.copied(cursor);
-      reporter.changed();
-    }
+    await follow({ source, options, requests, responses, over, window, progress });
+  } catch (error) {
+    throw window.failure?.error ?? error;
   } finally {
+    progress.stored = events.copied;
     requests.end();
     over.abort(new ContentError("unavailable", "the tail is over"));
     responses.return?.().then(undefined, () => {});
+    // Who opens the copy again must find all of it.
+    await window.settled();
+  }
+}
+
+interface Progress {
+  /** The source's last sequence, as it came with the last batch. */
+  head: number;
+  /** Called with each new end of what is stored. */
+  stored: (cursor: Cursor) => void;
+}
+
+/** Reads until the source ends the stream. */
+async function follow(session: {
+  source: TailSource;
+  options: SessionOptions;
+  requests: RequestStream;
+  responses: Responses;
+  over: AbortController;
+  window: AppendWindow;
+  progress: Progress;
+}): Promise<void> {
+  const { source, options, requests, responses, over, window, progress } = session;
+  const { copy, events, timers, clock, folded } = options;
+  const welcome = requireWelcome(await nextWithin(responses, over, options), source, options);
+  events.welcomed(Number(welcome.head));
+  const incarnation = fromWireIncarnation(welcome.incarnation);
+  let reset = welcome.reset;
+  const delayMs = copy.durable ? 0 : options.fsyncDelayMs;
+  let durable = new DurablePosition({ clock, delayMs, start: reset ? undefined : copy.cursor });
+  using reporter = new Reporter({ requests, timers, folded, copied: () => durable.current });
+  progress.stored = (cursor) => {
+    events.copied(cursor);
+    durable.copied(cursor);
+    reporter.changed();
+  };
+  for (;;) {
+    const response = await nextWithin(responses, over, options);
+    if (response === undefined) return;
+    if (reset) {
+      // Not before the new tail is there: until then the old copy serves.
+      await copy.restart({ keepOld: options.keepOld });
+      events.restarted(welcome.resetReason);
+      durable = new DurablePosition({ clock, delayMs, start: undefined });
+      reset = false;
+    }
+    const { message } = response;
+    if (message.case === "heartbeat") {
+      events.heard(Number(message.value.head));
+      continue;
+    }
+    const batch = requireBatch(message);
+    progress.head = Number(batch.head);
+    await window.take(batch.entries, incarnation);
   }
 }
 
@@ -165,20 +210,7 @@ function requireIncarnation(
   }
 }
 
-/** Takes one response in; the new cursor when entries were copied. */
-async function take(
-  { message }: linkV1.TailResponse,
-  { copy, incarnation, events }: { copy: Copy; incarnation: Incarnation; events: SessionEvents },
-): Promise<Cursor | undefined> {
-  if (message.case === "heartbeat") {
-    events.heard(Number(message.value.head));
-    return undefined;
-  }
-  if (message.case !== "batch")
-    throw new ContentError("invalid", `unexpected ${message.case ?? "empty"} message in a tail`);
-  const { entries, head } = message.value;
-  await copy.append(entries, incarnation);
-  events.heard(Number(head));
-  if (entries.length > 0 && copy.cursor !== undefined) events.copied(copy.cursor);
-  return copy.cursor;
+function requireBatch(message: linkV1.TailResponse["message"]): linkV1.Batch {
+  if (message.case === "batch") return message.value;
+  throw new ContentError("invalid", `unexpected ${message.case ?? "empty"} message in a tail`);
 }

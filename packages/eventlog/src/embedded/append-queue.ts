@@ -1,5 +1,5 @@
 import { ContentError, ContentErrorKind } from "@meridian/oci";
-import type { OnPersistStep } from "@meridian/runtime";
+import type { OnPersistStep, Timers } from "@meridian/runtime";
 import { witnessHash } from "../cursor.ts";
 import type { AppendOptions, ConditionalEntry, NewEntry } from "../event-log.ts";
 import { expiredSessions, isSessionSubject, newSession, type SessionWriter } from "../session.ts";
@@ -32,6 +32,8 @@ interface Waiting {
   /** All or none. */
   readonly entries: readonly ConditionalEntry[];
   readonly expectedLastSequence: number | undefined;
+  /** Told, before anybody hears of the transaction, that the entries are not in it. Only of patient ones. */
+  readonly lost: (() => void) | undefined;
   readonly resolve: (sequences: number[]) => void;
   readonly reject: (error: Error) => void;
 }
@@ -44,27 +46,45 @@ interface Head {
 type Outcome = { readonly sequences: number[] } | { readonly error: Error };
 
 const MAX_BATCH = 4_096;
+/** Between two transactions of patient appends alone, in milliseconds, unless many of them wait. */
+const PATIENCE_MS = 100;
+const MANY = 256;
 
-/** All appends to a file: those that wait while a transaction runs share the next one, and its fsync. */
+/**
+ * All appends to a file: those that wait while a transaction runs share the next one, and its fsync. Patient ones, which
+ * nobody waits for, gather for a while unless others come, whose transaction takes along all that came before.
+ */
 export class AppendQueue {
   readonly #file: LogFile;
   readonly #writer: SessionWriter;
+  readonly #timers: Timers;
   readonly #onStep: OnPersistStep | undefined;
   #waiting: Waiting[] = [];
   #running: Promise<void> | undefined;
   #closed = false;
+  /** Ends the gathering; undefined while nothing gathers. */
+  #hurry: (() => void) | undefined;
+  #gatheredAt = Number.NEGATIVE_INFINITY;
 
-  constructor(file: LogFile, writer: SessionWriter, onStep?: OnPersistStep) {
+  constructor(file: LogFile, writer: SessionWriter, timers: Timers, onStep?: OnPersistStep) {
     this.#file = file;
     this.#writer = writer;
+    this.#timers = timers;
     this.#onStep = onStep;
   }
 
-  /** Resolves with the entries' sequences; when an expectation fails none of them is written. */
+  /**
+   * Resolves with the entries' sequences; when an expectation fails none of them is written. With `lost` they are patient:
+   * they may wait for others to share a transaction with. It is called when they are not written, before anybody hears of
+   * what was.
+   */
   append(
     target: AppendTarget,
     entries: readonly ConditionalEntry[],
-    { expectedLastSequence }: Pick<AppendOptions, "expectedLastSequence"> = {},
+    {
+      expectedLastSequence,
+      lost,
+    }: Pick<AppendOptions, "expectedLastSequence"> & { lost?: (() => void) | undefined } = {},
   ): Promise<number[]> {
     return new Promise((resolve, reject) => {
       const { meta } = target;
@@ -72,7 +92,10 @@ export class AppendQueue {
         reject(dropped(target.stream));
         return;
       }
-      this.#waiting.push({ target, meta, entries, expectedLastSequence, resolve, reject });
+      this.#waiting.push({ target, meta, entries, expectedLastSequence, lost, resolve, reject });
+      if (lost === undefined || this.#waiting.length >= MANY) {
+        this.#hurry?.();
+      }
       this.#running ??= this.#run();
     });
   }
@@ -80,6 +103,7 @@ export class AppendQueue {
   /** Refuses new appends; resolves once the accepted ones are settled. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#hurry?.();
     await this.#running;
   }
 
@@ -87,14 +111,36 @@ export class AppendQueue {
     // One turn, so that calls made together share a transaction.
     await Promise.resolve();
     while (this.#waiting.length > 0) {
+      await this.#gather();
       const batch = this.#waiting.splice(0, MAX_BATCH);
       await this.#commit(batch).catch((error: Error) => {
-        for (const { reject } of batch) {
+        for (const { lost, reject } of batch) {
+          lost?.();
           reject(error);
         }
       });
     }
     this.#running = undefined;
+  }
+
+  /** Resolves when there is a reason for a transaction. */
+  async #gather(): Promise<void> {
+    if (this.#closed || this.#waiting.length >= MANY || this.#waiting.some(({ lost }) => lost === undefined)) {
+      return;
+    }
+    const { clock } = this.#writer;
+    const waitMs = this.#gatheredAt + PATIENCE_MS - clock.monotonic();
+    if (waitMs > 0) {
+      await new Promise<void>((resolve) => {
+        const due = this.#timers.after(waitMs, resolve);
+        this.#hurry = () => {
+          due[Symbol.dispose]();
+          resolve();
+        };
+      });
+      this.#hurry = undefined;
+    }
+    this.#gatheredAt = clock.monotonic();
   }
 
   async #commit(batch: readonly Waiting[]): Promise<void> {
@@ -110,6 +156,11 @@ export class AppendQueue {
       }
     });
     this.#onStep?.("after the log's commit");
+    for (const [index, { lost }] of batch.entries()) {
+      if ("error" in outcomes[index]!) {
+        lost?.();
+      }
+    }
     for (const [target, { meta, sequence }] of heads) {
       if (target.meta === meta) {
         target.sessionDue = false;

@@ -13,9 +13,11 @@ import type {
   NewEntry,
   ResumeCheck,
   TailBatch,
+  TailOptions,
 } from "../event-log.ts";
-import { requireEntry } from "../stream-name.ts";
+import { isCopy, requireEntry } from "../stream-name.ts";
 import { traced } from "../traced.ts";
+import { AheadEntries } from "./ahead-entries.ts";
 import type { AppendQueue, AppendTarget } from "./append-queue.ts";
 import { idKey, type LogFile, readSequence, type StreamMeta, sequenceKey, subjectKey } from "./log-file.ts";
 import { StreamReader } from "./stream-reader.ts";
@@ -30,11 +32,13 @@ interface Life {
   readonly heart: Disposable;
   /** The last sequence that is on disk. */
   head: number;
+  /** What was handed in behind it. Only of a copy: its origin has it on disk. */
+  readonly ahead: AheadEntries;
 }
 
 /**
  * One stream of an embedded log, through all its lives: after a drop every method throws `unavailable` until it is opened
- * again. Readers see what is on disk, never what a power loss could still take.
+ * again. Readers see what is on disk, never what a power loss could still take, unless they ask for it.
  */
 export class EmbeddedLog implements EventLog, AppendTarget {
   readonly stream: string;
@@ -44,6 +48,8 @@ export class EmbeddedLog implements EventLog, AppendTarget {
   readonly #queue: AppendQueue;
   readonly #timers: Timers;
   readonly #tails = new Set<() => void>();
+  /** Those of them that read ahead. */
+  readonly #eager = new Set<() => void>();
   #life: Life | undefined;
 
   constructor(stream: string, file: LogFile, queue: AppendQueue, timers: Timers) {
@@ -65,7 +71,8 @@ export class EmbeddedLog implements EventLog, AppendTarget {
     const head = readSequence(this.#file.heads.get(idKey(meta.id)));
     this.#life?.heart[Symbol.dispose]();
     const heart = this.#timers.every(HEARTBEAT_MS, () => this.#wake());
-    this.#life = { meta, head, heart, reader: new StreamReader(this.stream, this.#file, meta) };
+    const reader = new StreamReader(this.stream, this.#file, meta);
+    this.#life = { meta, head, heart, reader, ahead: new AheadEntries() };
     this.sessionDue = sessions;
   }
 
@@ -103,12 +110,18 @@ export class EmbeddedLog implements EventLog, AppendTarget {
   }
 
   async append(entry: NewEntry, options: AppendOptions = {}): Promise<number> {
-    this.#alive();
+    const { head, ahead } = this.#alive();
     requireEntry(this.stream, entry.subject, entry.payload);
     const { signal, expectedLastSubjectSequence, expectedLastSequence } = options;
     signal?.throwIfAborted();
-    const one = [{ entry: traced(entry), expectedLastSubjectSequence }];
-    const [sequence] = await abortable(this.#queue.append(this, one, { expectedLastSequence }), signal);
+    const one = { entry: traced(entry), expectedLastSubjectSequence };
+    const early = isCopy(this.stream) && ahead.add(one.entry, expectedLastSequence, head);
+    const lost = early ? (): void => this.#lost(ahead) : undefined;
+    const appended = this.#queue.append(this, [one], { expectedLastSequence, lost });
+    if (early) {
+      this.#wake(this.#eager);
+    }
+    const [sequence] = await abortable(appended, signal);
     return sequence!;
   }
 
@@ -139,31 +152,38 @@ export class EmbeddedLog implements EventLog, AppendTarget {
     });
   }
 
-  async *tail(after: number | Cursor, { signal }: { signal: AbortSignal }): AsyncGenerator<TailBatch> {
+  async *tail(after: number | Cursor, { signal, ahead = false }: TailOptions): AsyncGenerator<TailBatch> {
     const life = this.#alive();
     const { reader } = life;
     if (typeof after !== "number") {
       requireFit(checkCursor(after, reader.place(after.sequence, life.head)));
     }
+    const { failures } = life.ahead;
     let at = typeof after === "number" ? after : after.sequence;
     let idle: TailBatch | undefined;
     while (!signal.aborted) {
       if (this.#alive() !== life) {
-        throw new ContentError(ContentErrorKind.unavailable, `log ${this.stream} was dropped and opened again`);
+        throw unavailable(`log ${this.stream} was dropped and opened again`);
+      }
+      if (ahead && life.ahead.failures !== failures) {
+        throw unavailable(`what was read ahead of ${this.stream} could not be stored`);
       }
       const { head } = life;
-      if (idle === undefined || idle.head !== head || at !== head) {
-        const entries = reader.after(at, head);
+      if (idle === undefined || idle.head !== head || at < head) {
+        const entries = at < head ? reader.after(at, head) : [];
         at = entries.at(-1)?.sequence ?? at;
-        const cursor = cursorOf(at, reader.place(at, head));
+        const stored = Math.min(at, head);
+        const cursor = cursorOf(stored, reader.place(stored, head));
         idle = { entries: [], head, cursor };
         yield { entries, head, cursor };
       } else {
-        // A heartbeat: nothing was written, so the file need not be asked again.
-        yield idle;
+        const entries = ahead ? life.ahead.after(at) : [];
+        at = entries.at(-1)?.sequence ?? at;
+        // Without entries a heartbeat: nothing was written, so the file need not be asked again.
+        yield entries.length === 0 ? idle : { entries, head: at, ahead: true };
       }
-      if (at >= life.head && !signal.aborted) {
-        await this.#changed(signal);
+      if (at >= life.head && !signal.aborted && !(ahead && life.ahead.after(at).length > 0)) {
+        await this.#changed(signal, ahead);
       }
     }
   }
@@ -172,32 +192,46 @@ export class EmbeddedLog implements EventLog, AppendTarget {
   synced(head: number): void {
     if (this.#life !== undefined) {
       this.#life.head = head;
+      this.#life.ahead.stored(head);
       this.#wake();
     }
   }
 
-  #wake(): void {
-    for (const wake of this.#tails) {
+  #lost(ahead: AheadEntries): void {
+    ahead.failed();
+    this.#wake(this.#eager);
+  }
+
+  #wake(tails = this.#tails): void {
+    for (const wake of tails) {
       wake();
     }
   }
 
-  #changed(signal: AbortSignal): Promise<void> {
+  #changed(signal: AbortSignal, eager: boolean): Promise<void> {
     return new Promise((resolve) => {
       const done = (): void => {
         this.#tails.delete(done);
+        this.#eager.delete(done);
         signal.removeEventListener("abort", done);
         resolve();
       };
       this.#tails.add(done);
+      if (eager) {
+        this.#eager.add(done);
+      }
       signal.addEventListener("abort", done);
     });
   }
 
   #alive(): Life {
     if (this.#life === undefined) {
-      throw new ContentError(ContentErrorKind.unavailable, `log ${this.stream} was dropped or closed`);
+      throw unavailable(`log ${this.stream} was dropped or closed`);
     }
     return this.#life;
   }
+}
+
+function unavailable(message: string): ContentError {
+  return new ContentError(ContentErrorKind.unavailable, message);
 }

@@ -81,15 +81,28 @@ export async function openLogFile(folder: string): Promise<LogFile> {
     sessions: root.openDB<Buffer, Buffer>("sessions", binary),
   };
   const format = meta.get("format");
-  if (format === undefined) {
-    await meta.put("format", FORMAT);
-    await root.flushed;
-  } else if (format !== FORMAT) {
+  if (format !== undefined && format !== FORMAT) {
     await root.close();
     const advice = `this version knows format ${FORMAT}; use the newer one, or another data folder`;
     throw new ContentError(ContentErrorKind.invalid, `${path} has format ${String(format)}: ${advice}`);
   }
+  if (format === undefined) {
+    await meta.put("format", FORMAT);
+    await root.flushed;
+  } else {
+    // An earlier process may have been killed between a commit and its sync; what is read from here on counts as synced.
+    await synced(root).catch(async (error: unknown) => {
+      throw await writeError(error, folder);
+    });
+  }
   return file;
+}
+
+/** Needs no room on the disk, as a transaction would. */
+function synced(root: RootDatabase<Buffer, Buffer>): Promise<void> {
+  // Its types do not know it.
+  const syncing = root as unknown as { sync(done: (error?: Error) => void): void };
+  return new Promise((resolve, reject) => syncing.sync((error) => (error ? reject(error) : resolve())));
 }
 
 function writing(root: RootDatabase<Buffer, Buffer>, folder: string): Pick<LogFile, "write" | "close"> {

@@ -52,7 +52,7 @@ class EmbeddedLogs implements EventLogs {
   constructor(file: LogFile, options: Omit<EmbeddedLogsOptions, "path">) {
     this.#file = file;
     this.#options = options;
-    this.#queue = new AppendQueue(file, options, options.onStep);
+    this.#queue = new AppendQueue(file, options, options.timers ?? systemTimers, options.onStep);
   }
 
   async open(stream: string, options: OpenOptions = {}): Promise<EventLog> {
