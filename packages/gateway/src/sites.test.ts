@@ -80,6 +80,40 @@ describe("what this site has not heard of yet", () => {
   });
 });
 
+describe("a manifest by HEAD", () => {
+  test("is told by its record, without its bytes, and like the GET after it", async () => {
+    const { digest, manifest } = await adminOf(us, "told/app").pushImage("v1", randomBytes(10));
+    const here = adminOf(eu, "told/app");
+    const told = await here.head(`/manifests/${digest}`);
+    assert.equal(told.headers["meridian-route"], "records");
+    const read = await here.get(`/manifests/${digest}`);
+    assert.equal(read.headers["meridian-route"], "stream");
+    assert.deepEqual(read.body, manifest);
+    for (const name of ["content-type", "content-length", "docker-content-digest", "etag", "cache-control"]) {
+      assert.equal(told.headers[name], read.headers[name], name);
+    }
+    assert.equal(told.headers["content-length"], String(manifest.length));
+    const fresh = await here.head(`/manifests/${digest}`, { "if-none-match": String(told.headers.etag) });
+    assert.equal(fresh.status, 304);
+  });
+
+  test("is 503 where no holder is within reach, as its GET is", async () => {
+    const { digest } = await adminOf(us, "told/app").pushImage("v2", randomBytes(10));
+    const here = adminOf(eu, "told/app");
+    assert.equal((await here.head(`/manifests/${digest}`)).status, 200);
+    eu.health.set("us", "down");
+    const [node] = us.nodes;
+    node!.down = true;
+    const answers = await Promise.all([here.head(`/manifests/${digest}`), here.get(`/manifests/${digest}`)]);
+    node!.down = false;
+    eu.health.clear();
+    assert.deepEqual(
+      answers.map(({ status }) => status),
+      [503, 503],
+    );
+  });
+});
+
 describe("a source that fails", () => {
   test("in the middle of an answer is replaced within it", async () => {
     const { layer } = await adminOf(us, "fail/app").pushImage("v1", content);

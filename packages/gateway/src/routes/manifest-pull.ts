@@ -3,6 +3,7 @@ import { type Digest, parseManifest, tryParseReference } from "@meridian/oci";
 import type { Logger } from "@meridian/runtime";
 import { type Access, repositoryNeed } from "../access.ts";
 import { type AnswerHeaders, CacheControl } from "../answer.ts";
+import type { BlobSources } from "../blob-sources.ts";
 import { entityTag, isFresh } from "../conditional.ts";
 import type { Exchange, HeaderList } from "../exchange.ts";
 import type { FindContent } from "../find-content.ts";
@@ -19,6 +20,7 @@ interface ManifestPullParts {
   readonly find: FindContent;
   readonly manifests: ManifestBytes;
   readonly interest: PullInterest;
+  readonly sources: Pick<BlobSources, "reachable">;
   readonly log: Logger;
 }
 
@@ -78,14 +80,30 @@ function answer(
     send(exchange, cached, headersFor(cached, view.mediaType, byTag, parts.answers));
     return;
   }
+  if (isToldByRecords(exchange, view, parts)) {
+    head(exchange, view, byTag, parts.answers);
+    return;
+  }
   return load(name, view, parts).then(({ manifest, servedBy, route }) => {
     const from = { servedBy, route };
     send(
       exchange,
       manifest,
-      withChanging(makeHeaders(manifest, view.mediaType, byTag, from, parts.answers), byTag, parts.answers),
+      withChanging(headersOf(manifest, view.mediaType, byTag, from, parts.answers), byTag, parts.answers),
     );
   });
+}
+
+/** The records tell all that a HEAD answers; the bytes stay where they are, as long as a holder is within reach. */
+function isToldByRecords({ method }: Exchange, view: VisibleManifest, { sources }: ManifestPullParts): boolean {
+  return method === "HEAD" && view.mediaType !== "" && view.size > 0 && sources.reachable(view);
+}
+
+function head(exchange: Exchange, view: VisibleManifest, byTag: boolean, answers: AnswerHeaders): void {
+  const from = { servedBy: answers.self, route: "records" };
+  const list = makeHeaders(view, view.mediaType, byTag, from, answers);
+  const fresh = exchange.header("if-none-match") !== undefined && isFresh(exchange, view.digest);
+  exchange.send(fresh ? 304 : 200, withChanging(list, byTag, answers));
 }
 
 /** Reads the bytes, and tells the catalog what they reference where no record does. */
@@ -122,7 +140,7 @@ function headersFor(manifest: CachedManifest, mediaType: string, byTag: boolean,
   if (made === undefined || made.version !== version || made.mediaType !== mediaType) {
     const from = { servedBy: answers.self, route: "memory" };
     // Frozen: the edge keeps what it becomes on the wire.
-    made = { version, mediaType, list: Object.freeze(makeHeaders(manifest, mediaType, byTag, from, answers)) };
+    made = { version, mediaType, list: Object.freeze(headersOf(manifest, mediaType, byTag, from, answers)) };
     manifest.headers.set(kind, made);
   }
   return withChanging(made.list, byTag, answers);
@@ -134,8 +152,20 @@ function withChanging(list: HeaderList, byTag: boolean, answers: AnswerHeaders):
   return stale.length === 0 && behind.length === 0 ? list : [...list, ...stale, ...behind];
 }
 
+function headersOf(
+  { digest, bytes }: CachedManifest,
+  mediaType: string,
+  byTag: boolean,
+  from: { readonly servedBy: string; readonly route: string },
+  answers: AnswerHeaders,
+): string[] {
+  // While no record tells, the document does.
+  const type = mediaType || parseManifest(bytes).mediaType;
+  return makeHeaders({ digest, size: bytes.byteLength }, type, byTag, from, answers);
+}
+
 function makeHeaders(
-  manifest: CachedManifest,
+  { digest, size }: Pick<VisibleManifest, "digest" | "size">,
   mediaType: string,
   byTag: boolean,
   from: { readonly servedBy: string; readonly route: string },
@@ -143,14 +173,13 @@ function makeHeaders(
 ): string[] {
   return [
     "Content-Type",
-    // While no record tells, the document does.
-    mediaType || parseManifest(manifest.bytes).mediaType,
+    mediaType,
     "Content-Length",
-    String(manifest.bytes.byteLength),
+    String(size),
     "Docker-Content-Digest",
-    manifest.digest,
+    digest,
     "ETag",
-    entityTag(manifest.digest),
+    entityTag(digest),
     "Cache-Control",
     byTag ? CacheControl.changing : CacheControl.digest,
     ...answers.fixed,
