@@ -28,13 +28,29 @@ function publisherOf(answer: () => void) {
 describe("presence publisher", () => {
   test("blobs that land together are one commit, bounded in size", async () => {
     const { publisher, time, commits, published } = publisherOf(() => {});
-    for (let index = 0; index < 300; index += 1) publisher.publish(presence(String(index)));
-    await time.advance(200);
-    assert.deepEqual(commits, [256, 44]);
-    assert.equal(published.length, 300);
-    publisher.publish(presence("later"));
-    await time.advance(100);
-    assert.deepEqual(commits, [256, 44, 1]);
+    for (let index = 0; index < 600; index += 1) publisher.publish(presence(String(index)));
+    await time.advance(60);
+    assert.deepEqual(commits, [256, 256]);
+    await time.advance(250);
+    assert.deepEqual(commits, [256, 256, 88]);
+    assert.equal(published.length, 600);
+  });
+
+  test("one blob is told soon, a stream of them a few times a second", async () => {
+    const { publisher, time, commits } = publisherOf(() => {});
+    publisher.publish(presence("first"));
+    await time.advance(60);
+    assert.deepEqual(commits, [1]);
+    for (let index = 0; index < 50; index += 1) {
+      publisher.publish(presence(String(index)));
+      await time.advance(20);
+    }
+    await time.advance(250);
+    assert.ok(commits.length <= 6, `${commits.length} commits`);
+    assert.equal(
+      commits.reduce((sum, changes) => sum + changes),
+      51,
+    );
   });
 
   test("what the node has said itself meanwhile is not written again", async () => {

@@ -4,6 +4,8 @@ import type { Clock, Logger, Timers } from "@meridian/runtime";
 
 /** Blobs that landed within this time are published together, in milliseconds; long enough for a node to say so itself. */
 const GATHER_MS = 60;
+/** From one publication to the next, in milliseconds, unless many wait: where blobs are is a hint, and costs the log a sync. */
+const SPACING_MS = 250;
 const MAX_CHANGES = 256;
 const RETRY_MS = 1_000;
 
@@ -26,6 +28,7 @@ export class PresencePublisher implements AsyncDisposable {
   #waiting: Presence[] = [];
   #running: Promise<void> | undefined;
   #failingSince: number | undefined;
+  #publishedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: {
     catalog: Pick<Catalog, "commit" | "holders">;
@@ -65,7 +68,7 @@ export class PresencePublisher implements AsyncDisposable {
   async #run(): Promise<void> {
     const { signal } = this.#stop;
     while (this.#waiting.length > 0 && !signal.aborted) {
-      await this.#timers.sleep(GATHER_MS, { signal }).catch(() => {});
+      await this.#timers.sleep(this.#gatherMs(), { signal }).catch(() => {});
       const batch = this.#waiting.slice(0, MAX_CHANGES);
       try {
         // The node may have said so itself meanwhile.
@@ -73,6 +76,7 @@ export class PresencePublisher implements AsyncDisposable {
         if (news.length > 0) await this.#catalog.commit(news.map(changeOf), { signal });
         this.#waiting = this.#waiting.slice(batch.length);
         this.#failingSince = undefined;
+        this.#publishedAt = this.#clock.monotonic();
         for (const presence of batch) this.#published(presence);
       } catch (error) {
         if (signal.aborted) break;
@@ -82,6 +86,11 @@ export class PresencePublisher implements AsyncDisposable {
       }
     }
     this.#running = undefined;
+  }
+
+  #gatherMs(): number {
+    if (this.#waiting.length >= MAX_CHANGES) return 0;
+    return Math.max(GATHER_MS, this.#publishedAt + SPACING_MS - this.#clock.monotonic());
   }
 }
 

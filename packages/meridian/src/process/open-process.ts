@@ -79,7 +79,7 @@ export async function openProcess(
     await startAdminServer({ host: adminHost, port: adminPort, health, metrics: () => telemetry.metricsText(), log }),
   );
 
-  const announcer = createHolderAnnouncer({ node: nodeName(topology), timers, log });
+  const announcer = createHolderAnnouncer({ node: nodeName(topology), clock: base.clock, timers, log });
   const oracle = createHoldingOracle({ peers: base.peers, clock: base.clock });
   if (roles.has(Role.blobNode)) await openBlobNode(base, announcer.stored, oracle, stack);
   if (roles.has(Role.gateway) || roles.has(Role.replicator) || roles.has(Role.auth)) {
