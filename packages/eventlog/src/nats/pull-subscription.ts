@@ -7,6 +7,9 @@ import type { LiveConnection } from "./nats-link.ts";
 
 const BATCH_ENTRIES = 1_000;
 const BATCH_BYTES = 1 << 20;
+/** After the first entry of a delivery, those that follow so soon are handed over with it, in milliseconds. */
+const GATHER_MS = 3;
+const GATHERED = 100;
 /** How long the server keeps a request for messages, and how often it says that there are none, in nanoseconds. */
 const EXPIRES_NS = 2_000_000_000;
 const IDLE_HEARTBEAT_NS = 500_000_000;
@@ -72,6 +75,10 @@ export class PullSubscription implements Disposable {
         this.#request();
       }
       if (this.#queue.length > 0 || this.#heard) {
+        // Entries of one write come one by one, as the server syncs them; each delivery costs its reader a transaction.
+        if (this.#queue.length > 0 && this.#queue.length < GATHERED) {
+          await this.#timers.sleep(GATHER_MS, { signal }).catch(() => {});
+        }
         const entries = this.#queue;
         this.#queue = [];
         this.#heard = false;
