@@ -46,7 +46,7 @@ export interface AppendOptions {
   readonly signal?: AbortSignal;
 }
 
-/** Entries as a reader gets them; an empty one is a heartbeat (at least one a second while idle). */
+/** Entries as a reader gets them; an empty one is a heartbeat (one a second while idle). */
 export interface TailBatch {
   readonly entries: readonly LogEntry[];
   /** The stream's last sequence when the batch was read. */

@@ -39,7 +39,7 @@ type TailResponse = MessageInitShape<typeof linkV1.TailResponseSchema>;
 
 /**
  * Serves this site's log, and its copies of other origins, to replicators of other sites. Batches are sent as fast as
- * the reader takes them; an idle tail sends the log's own heartbeats, at least one a second.
+ * the reader takes them; an idle tail sends the log's own heartbeats, one a second.
  */
 export function createLogTailService(options: LogTailServiceOptions): ServiceImpl<typeof linkV1.LogTailService> {
   return { tail: (requests, context) => serve(options, requests, context) };

@@ -5,7 +5,7 @@ import { toWireCursor } from "./wire-cursor.ts";
 
 /** Reports after new entries wait this long for more, in milliseconds. */
 const COALESCE_MS = 10;
-const LOOK_EVERY_MS = 250;
+const LOOK_EVERY_MS = 1_000;
 
 /** Where all live gateways of a site stand in an origin's log, as the catalog says it. */
 export interface FoldedPosition {
@@ -14,7 +14,7 @@ export interface FoldedPosition {
   readonly sequence: number;
 }
 
-/** Sends (copied, folded) when it changed: soon after entries were copied, and within 250 ms after anything else. */
+/** Sends (copied, folded) when it changed: soon after entries were copied, and within a second after anything else. */
 export class Reporter implements Disposable {
   readonly #requests: RequestStream;
   readonly #timers: Timers;

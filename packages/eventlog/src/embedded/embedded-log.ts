@@ -22,8 +22,8 @@ import type { AppendQueue, AppendTarget } from "./append-queue.ts";
 import { idKey, type LogFile, readSequence, type StreamMeta, sequenceKey, subjectKey } from "./log-file.ts";
 import { StreamReader } from "./stream-reader.ts";
 
-/** Idle tails say so this often, in milliseconds: more than once a second, whatever the timer's error. */
-const HEARTBEAT_MS = 750;
+/** Idle tails say so this often, in milliseconds: together with what else a process does once a second. */
+const HEARTBEAT_MS = 1_000;
 
 interface Life {
   readonly meta: StreamMeta;

@@ -12,7 +12,7 @@ const GATHER_MS = 3;
 const GATHERED = 100;
 /** How long the server keeps a request for messages, and how often it says that there are none, in nanoseconds. */
 const EXPIRES_NS = 2_000_000_000;
-const IDLE_HEARTBEAT_NS = 500_000_000;
+const IDLE_HEARTBEAT_NS = 1_000_000_000;
 /** Without a word from the server for this long the tail is dead, in milliseconds. */
 const SILENCE_MS = 3_000;
 
