@@ -112,7 +112,10 @@ async function answerHere(
     pinned.push(need.pinned);
   }
   // Whoever has folded so much has seen all that this site wrote before it answered.
-  await catalog.ownLogShown(AbortSignal.any([late.signal, signal]));
+  const within = AbortSignal.any([late.signal, signal]);
+  await catalog.ownLogShown(within);
+  // The answer is a promise, also after a power loss.
+  await catalog.stored(within);
   return { needed, pinned, version: catalog.version(), instances: [instance] };
 }
 

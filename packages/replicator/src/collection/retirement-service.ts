@@ -27,6 +27,8 @@ export function registerRetirement(options: {
         const within = AbortSignal.any([late.signal, signal]);
         await catalog.reached(version, within);
         await catalog.ownLogShown(within);
+        // The answer is a promise, also after a power loss.
+        await catalog.stored(within);
         return { dead: await catalog.retirement.areDead(keys, before) };
       },
       async forget({ keys, before }) {
