@@ -300,16 +300,19 @@ test("a log with transactions takes a commit whole, without the outbox, also whe
     range: (range) => outbox.range(range),
     flushed: () => outbox.flushed(),
     clear: () => outbox.clear(),
-    transaction: (change) => {
-      kept += 1;
-      return outbox.transaction(change);
-    },
+    transaction: (change) =>
+      outbox.transaction((tx) => {
+        // Entries only: a slow machine moves the clock's high-water meanwhile.
+        const put = (key: string, value: Uint8Array): void => {
+          kept += Number(key.startsWith("e "));
+          tx.put(key, value);
+        };
+        return change({ get: tx.get, range: tx.range, delete: tx.delete, put });
+      }),
     [Symbol.asyncDispose]: () => outbox[Symbol.asyncDispose](),
   };
   const catalog = await site.open({ outbox: counted });
   const other = await site.open({ writer: "other" });
-  await catalog.commit([tag("warm")]);
-  const before = kept;
   const names = Array.from({ length: 20 }, (_, index) => `m${index}`);
   await Promise.all(
     names.flatMap((name, index) =>
@@ -318,5 +321,5 @@ test("a log with transactions takes a commit whole, without the outbox, also whe
   );
   await until(() => named(catalog, "latest") === named(other, "latest"));
   for (const [index, name] of names.entries()) assert.equal(named(other, `own-${name}`), digestFor(`m${index + 1}`));
-  assert.equal(kept, before);
+  assert.equal(kept, 0);
 });
