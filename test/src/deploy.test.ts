@@ -61,8 +61,8 @@ describe("the examples under deploy/", () => {
     const sections = [
       ["gateway", gatewayConfigSchema, ["anonymous", "sparse", "limits"]],
       ["limits", limitsConfigSchema, []],
-      ["replicator", replicatorConfigSchema, []],
-      ["blobNode", blobNodeConfigSchema, ["bytes"]],
+      ["replicator", replicatorConfigSchema, ["links"]],
+      ["blobNode", blobNodeConfigSchema, ["bytes", "links"]],
       ["auth", authConfigSchema, ["cluster", "dataDir"]],
     ] as const;
     for (const [section, schema, elsewhere] of sections) {
