@@ -15,8 +15,8 @@ export const collectionConfigSchema = z.strictObject({
     .default(7 * DAY_MS),
   /** From the end of one pass to the next, in milliseconds; default 1 hour. 0: only when told to. */
   everyMs: z.int().min(0).default(3_600_000),
-  /** Blobs removed in a second at most, by one site; default 2 500. `meridian gc --rate` changes it for a site. */
-  blobsPerSecond: z.int().min(1).max(1_000_000).default(2_500),
+  /** Blobs removed in a second at most, by one site; default 5 000, links counted too. `meridian gc --rate` changes it for a site. */
+  blobsPerSecond: z.int().min(1).max(1_000_000).default(5_000),
 });
 
 /** See {@link collectionConfigSchema}. */

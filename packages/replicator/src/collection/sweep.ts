@@ -33,7 +33,7 @@ export interface SweepRun {
 }
 
 /** Records written in one commit: short enough that pulls in the same process do not notice. */
-export const COMMIT_BATCH = 100;
+export const COMMIT_BATCH = 250;
 
 /** The mark, made now where there is none; `ripe` once the grace is over. */
 export function ripeness(
