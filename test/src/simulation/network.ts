@@ -25,6 +25,7 @@ class Direction {
   cut = false;
   delayMs = 5;
   #held: (() => void)[] = [];
+  #lastDue = 0;
   readonly #world: World;
 
   constructor(world: World) {
@@ -33,7 +34,9 @@ class Direction {
 
   /** Delivers after the delay, in order, or when the cut is over. */
   deliver(run: () => void): void {
-    this.#world.after(this.delayMs, () => {
+    // No message overtakes another when the delay becomes shorter: connections keep the order.
+    this.#lastDue = Math.max(this.#lastDue, this.#world.now + this.delayMs);
+    this.#world.after(this.#lastDue - this.#world.now, () => {
       if (this.cut) this.#held.push(run);
       else run();
     });
