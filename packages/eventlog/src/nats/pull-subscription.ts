@@ -71,12 +71,14 @@ export class PullSubscription implements Disposable {
       if (this.#error !== undefined) {
         throw this.#error;
       }
+      // A request that is used up means that more waits at the server: to gather it here would be to read ahead.
+      const behind = this.#requested === 0 && this.#queue.length > 0;
       if (this.#requested === 0) {
         this.#request();
       }
       if (this.#queue.length > 0 || this.#heard) {
         // Entries of one write come one by one, as the server syncs them; each delivery costs its reader a transaction.
-        if (this.#queue.length > 0 && this.#queue.length < GATHERED) {
+        if (!behind && this.#queue.length > 0 && this.#queue.length < GATHERED) {
           await this.#timers.sleep(GATHER_MS, { signal }).catch(() => {});
         }
         const entries = this.#queue;
