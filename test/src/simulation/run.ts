@@ -288,8 +288,12 @@ class Run {
       this.#check();
       const running = this.#sites.map((site) => site.running);
       if (running.some((site) => site === undefined || !site.catalog.ready)) continue;
-      const versions = running.map((site) => site!.catalog.version()).join(" ");
-      if (versions === last && running.every((site) => rowsOf(site!).join() === rowsOf(running[0]!).join())) return;
+      const shown = running.map((site) => site!.catalog.version());
+      const versions = shown.join(" ");
+      // A site that is about to connect again moves nothing either: all have to stand at the same place.
+      const level = new Set(shown).size === 1;
+      if (level && versions === last && running.every((site) => rowsOf(site!).join() === rowsOf(running[0]!).join()))
+        return;
       last = versions;
     }
     requireEqualViews(this.#sites);
