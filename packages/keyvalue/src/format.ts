@@ -22,8 +22,9 @@ export async function adoptFormat(parts: {
   root: RootDatabase;
   meta: Database<Buffer, string>;
   entries: OrderedTransaction;
+  volatile: boolean;
 }): Promise<void> {
-  const { path, format, upgrade, root, meta, entries } = parts;
+  const { path, format, upgrade, root, meta, entries, volatile } = parts;
   const stored = readFormat(path, meta.getBinary("format"));
   if (stored !== undefined) {
     const newer = stored.layout > LAYOUT || stored.format > format;
@@ -32,6 +33,8 @@ export async function adoptFormat(parts: {
       throw new KeyValueError("format", `${describe(path, stored)}, which this program (${format}) cannot upgrade`);
     }
   }
+  // Nothing of a volatile store is synced: it opens also where a full disk has no page left for a write.
+  if (volatile && stored?.layout === LAYOUT && stored.format === format) return;
   // Written at every opening: this commit is synced, and with it what a killed process had committed but not synced.
   root.transactionSync(() => {
     if (stored !== undefined && stored.format < format) upgrade?.(entries, stored.format);

@@ -61,7 +61,7 @@ export async function openLmdbStore(options: LmdbStoreOptions): Promise<OrderedS
     const entries = root.openDB<Buffer, string>("entries", { encoding: "binary", keyEncoder: utf8Keys } as object);
     const meta = root.openDB<Buffer, string>("meta", { encoding: "binary", keyEncoder: utf8Keys } as object);
     const store = new LmdbStore({ path, root, entries, volatile, log });
-    await adoptFormat({ path, format, upgrade, meta, entries: transactionOver(entries), root });
+    await adoptFormat({ path, format, upgrade, meta, entries: transactionOver(entries), root, volatile });
     return store;
   } catch (error) {
     await root.close();

@@ -81,7 +81,7 @@ test("whoever cannot be asked is named, and why", async () => {
     return free(request);
   });
   const asking = () => confirm.everywhere(questions, { version: version(1), signal });
-  await assert.rejects(asking(), { message: "us: gateway gateway-2 cannot be asked: it is away" });
+  await assert.rejects(asking(), { message: "us: site: gateway gateway-2 cannot be asked: it is away" });
   health.set("us", "down");
   await assert.rejects(asking(), { message: "us: the site does not answer" });
 });

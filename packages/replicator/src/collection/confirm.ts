@@ -68,7 +68,7 @@ async function askMembers(
   );
 }
 
-/** Any gateway of the member asks the others. */
+/** Any gateway of the member asks the others; what each said is told when none could. */
 async function askMember(
   site: string,
   { version, questions, signal }: Asked,
@@ -76,7 +76,7 @@ async function askMember(
 ): Promise<Answer> {
   if (monitor.health(site).state === "down") throw new ContentError("unavailable", "the site does not answer");
   const request = { version, questions: questions.map(({ repository = "", digest }) => ({ repository, digest })) };
-  let failure: unknown = new ContentError("unavailable", "no gateway of the site is known");
+  const failures: string[] = [];
   for (const gateway of peers.processes("gateway", site)) {
     try {
       const client = peers.client(collectionV1.ConfirmService, gateway);
@@ -85,10 +85,10 @@ async function askMember(
       return answer;
     } catch (error) {
       signal.throwIfAborted();
-      failure = error;
+      failures.push(`${gateway.process}: ${reasonOf(error)}`);
     }
   }
-  throw failure;
+  throw new ContentError("unavailable", failures.join("; ") || "no gateway of the site is known");
 }
 
 function reasonOf(error: unknown): string {
