@@ -269,4 +269,21 @@ describe("copies inside a site", () => {
     }, "all are settled");
     assert.ok(least.every((count) => count >= 1));
   });
+
+  test("are not made of what no repository links, which the collection removes node by node, until one does", async () => {
+    await using site = await startSite(2);
+    const [a, b] = site.nodes as [TestNode, TestNode];
+    const content = Buffer.from("what nobody needs");
+    const digest = digestOf(content);
+    a.disk.set(digest, content);
+    await site.catalog.commit([
+      { kind: "blob-at-node", digest, node: a.name, size: content.byteLength, state: "present" },
+    ]);
+    // Pushed later, and so looked at later.
+    const linked = await site.push(() => [a]);
+    await until(() => settled(site, linked, ["eu/n1", "eu/n2"]), "what is linked has its copies");
+    assert.equal(b.disk.has(digest), false);
+    await site.catalog.commit([{ kind: "link", repository: "app", digest, size: content.byteLength }]);
+    await until(() => settled(site, [digest], ["eu/n1", "eu/n2"]), "it has its copies once it is linked");
+  });
 });

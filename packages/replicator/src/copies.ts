@@ -77,7 +77,7 @@ export function startCopies(options: CopiesOptions): Copies {
   };
 }
 
-/** Looks at blobs that a node of this site has just got or lost, a moment later: a push is not to be disturbed. */
+/** Looks at blobs that a node of this site has just got or lost, or that are linked only now, a moment later: a push is not to be disturbed. */
 function considerNews({
   catalog,
   site,
@@ -97,7 +97,11 @@ function considerNews({
   open.use(
     catalog.subscribe((events) => {
       for (const event of events) {
-        if (event.kind === "holder" && parseNodeName(event.node)?.site === site) fresh.add(event.digest);
+        if (event.kind === "holder") {
+          if (parseNodeName(event.node)?.site === site) fresh.add(event.digest);
+        } else if (event.kind === "link" && event.visible && settler.isLeftAlone(event.digest)) {
+          fresh.add(event.digest);
+        }
       }
     }),
   );

@@ -38,6 +38,9 @@ export interface CopyProgress {
 }
 
 const CONTROL_TIMEOUT_MS = 5_000;
+/** Unlinked blobs that are remembered; what is forgotten is found by the next scan when it is linked. */
+const MAX_UNLINKED = 100_000;
+const NOTHING: CopyPlan = { owners: [], sources: [], missing: [], surplus: [] };
 
 /**
  * Brings the copies of blobs to where they belong in this site, one step at a time: a missing copy is fetched by its
@@ -53,6 +56,8 @@ export class CopySettler implements AsyncDisposable {
   readonly #failures = new Map<Digest, number>();
   /** Copies that no record tells of: seen on a node's disk. */
   readonly #found = new Map<Digest, Set<string>>();
+  /** Left alone, for no repository links them: the collection's business. */
+  readonly #unlinked = new Set<Digest>();
   readonly #ending = new Set<Promise<void>>();
   readonly #stop = new AbortController();
   #mayMoveAt = 0;
@@ -88,6 +93,11 @@ export class CopySettler implements AsyncDisposable {
     this.consider(digest);
   }
 
+  /** True when a copy may have been missing that was not made, because no repository linked the blob. */
+  isLeftAlone(digest: Digest): boolean {
+    return this.#unlinked.has(digest);
+  }
+
   /** Something about the blob may have changed. */
   consider(digest: Digest): void {
     if (this.#stop.signal.aborted || this.#running.has(digest) || this.#resting.has(digest)) return;
@@ -117,6 +127,13 @@ export class CopySettler implements AsyncDisposable {
 
   #plan(digest: Digest): CopyPlan {
     const { catalog, watch, lost, copies, peers } = this.#options;
+    // What no repository links is being collected: a copy made now would bring it back, at one node after the other.
+    // What was found on a node that is being emptied moves all the same.
+    this.#unlinked.delete(digest);
+    if (!this.#found.has(digest) && catalog.repositoriesOf(digest, 1).length === 0) {
+      if (this.#unlinked.size < MAX_UNLINKED) this.#unlinked.add(digest);
+      return NOTHING;
+    }
     const recorded = catalog.holders(digest).filter((node) => parseNodeName(node)?.site === peers.topology.site);
     const holders = [...new Set([...recorded, ...(this.#found.get(digest) ?? [])])];
     return planCopies({
