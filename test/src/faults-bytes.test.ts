@@ -22,14 +22,17 @@ describe("a replica whose bytes have rotted", () => {
   });
   after(() => cluster[Symbol.asyncDispose]());
 
-  test("a site that can ask only the rotten holder never completes an answer; once another can be asked it has the right bytes", async () => {
+  test("a site that can ask only the rotten holder never completes a wrong answer; once another can be asked it has the right bytes", async () => {
     const { layer, digest } = await heldByTwo("rot/one");
     rot("eu", digest);
     await link("link-heal", "eu-us");
     await knows("us", "rot/one");
     await Promise.all(Array.from({ length: 4 }, () => wrongOrNothing("us", "rot/one", digest)));
-    assert.deepEqual(stored("us", digest), [], "us stored rotten bytes");
-    assert.match(logOf("us"), new RegExp(`${digest}[^\\n]*eu/site|eu/site[^\\n]*${digest}`), "us does not report eu");
+    // eu may have noticed by itself and have the right bytes back from ap: those us may store.
+    for (const file of stored("us", digest)) assert.equal(hashOf(file), digest, "us stored rotten bytes");
+    const reported = new RegExp(`${digest}[^\\n]*eu/site|eu/site[^\\n]*${digest}`).test(logOf("us"));
+    const noticed = new RegExp(`damaged[^\\n]*${digest}|${digest}[^\\n]*damaged`).test(logOf("eu"));
+    assert.ok(reported || noticed, "neither us nor eu reports the rotten copy");
     await link("link-heal", "us-ap");
     const answer = await until("us has it from ap", () => cluster.at("us").pullBlob("rot/one", digest, layer.length));
     assert.equal(answer.digest, digest);
