@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { recordV1 } from "@meridian/wire";
 import fc from "fast-check";
-import { decodeRecord, encodeRecord, isAlive, mergeRecords } from "./merge.ts";
+import { decodeRecord, decodeStored, encodeRecord, isAlive, mergeRecords } from "./merge.ts";
 
 const site = fc.constantFrom("eu", "us", "ap");
 const hlc = fc.record({
@@ -77,6 +77,25 @@ test("merging again changes nothing", () => {
 
 test("what was encoded decodes to the same bytes, whatever the order it was written in", () => {
   fc.assert(fc.property(record, (a) => assert.equal(hex(decodeRecord(encodeRecord(a))), hex(a))));
+});
+
+test("bytes count as canonical only where they are what encoding makes of their record", () => {
+  const mergedFrom = fc.bigInt({ min: 0n, max: 1n });
+  const isExact = (a: recordV1.Record, from: bigint): void => {
+    const bytes = toBinary(recordV1.RecordSchema, { ...a, mergedFrom: from });
+    const { record: read, canonical } = decodeStored(bytes);
+    assert.equal(hex(read), hex(decodeRecord(bytes)));
+    if (canonical !== undefined) assert.deepEqual(canonical, encodeRecord({ ...read, mergedFrom: 0n }));
+  };
+  fc.assert(fc.property(record, mergedFrom, isExact));
+  const plain = create(recordV1.RecordSchema, {
+    format: 1,
+    put: { hlc: { time: 1n, site: "eu", writer: "w" }, value: { case: "link", value: { size: 3n } } },
+  });
+  assert.deepEqual(decodeStored(encodeRecord(plain)).canonical, encodeRecord(plain));
+  const unsorted = [2, 1].map((time) => ({ time: BigInt(time), site: time === 1 ? "eu" : "us", writer: "w" }));
+  const bytes = toBinary(recordV1.RecordSchema, create(recordV1.RecordSchema, { format: 1, deleted: unsorted }));
+  assert.equal(decodeStored(bytes).canonical, undefined);
 });
 
 test("fields of a later version survive: the record's as a set, a put's with the put that wins", () => {

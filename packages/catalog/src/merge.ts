@@ -82,13 +82,33 @@ export function encodeRecord(record: recordV1.Record): Uint8Array<ArrayBuffer> {
  * @throws ContentError `invalid` when the bytes are no record of a format that this version knows.
  */
 export function decodeRecord(bytes: Uint8Array): recordV1.Record {
-  let record: recordV1.Record;
+  return requireRecord(readRecord(bytes));
+}
+
+function readRecord(bytes: Uint8Array): recordV1.Record {
   try {
-    record = fromBinary(recordV1.RecordSchema, bytes);
+    return fromBinary(recordV1.RecordSchema, bytes);
   } catch (cause) {
     throw new ContentError("invalid", "bytes that are no record", { cause });
   }
-  return requireRecord(record);
+}
+
+/**
+ * Reads a record as {@link decodeRecord} does. `canonical` is the bytes themselves where they are what
+ * {@link encodeRecord} would make of the record: then nobody needs to encode it again. Absent where that is not sure.
+ */
+export function decodeStored(bytes: Uint8Array): { record: recordV1.Record; canonical?: Uint8Array } {
+  const read = readRecord(bytes);
+  const record = requireRecord(read);
+  // What this version does not know comes last when it encodes, and may be elsewhere in the bytes. Every version writes
+  // fields in the order of their numbers.
+  const isPlain = record === read && record.mergedFrom === 0n && !hasUnknown(record);
+  return isPlain ? { record, canonical: bytes } : { record };
+}
+
+function hasUnknown({ $unknown, key, put }: recordV1.Record): boolean {
+  const value = put?.value.value;
+  return [$unknown, key?.$unknown, put?.$unknown, put?.hlc?.$unknown, value?.$unknown].some((unknown) => unknown);
 }
 
 /** Checks a record that arrived as a message. @throws ContentError `invalid` as {@link decodeRecord} does. */

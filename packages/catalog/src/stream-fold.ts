@@ -2,15 +2,15 @@ import type { Cursor, EventLog, EventLogs, LogEntry, TailBatch } from "@meridian
 import { isContentError } from "@meridian/oci";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 import { subjectKind } from "./keys.ts";
-import { decodeRecord } from "./merge.ts";
+import { decodeStored } from "./merge.ts";
 import type { StreamOrigin } from "./stream-origin.ts";
 import type { Position } from "./version-token.ts";
 import type { IncomingRecord, View } from "./view.ts";
 
 /** How long a transaction of the fold should keep the event loop, in milliseconds. */
-const SLICE_MS = 10;
-const FIRST_SLICE = 200;
-const MIN_SLICE = 100;
+const SLICE_MS = 5;
+const FIRST_SLICE = 100;
+const MIN_SLICE = 50;
 const MAX_SLICE = 5_000;
 const MIN_PAUSE_MS = 50;
 const MAX_PAUSE_MS = 1_000;
@@ -223,7 +223,7 @@ export class StreamFold {
       }
       try {
         const originSequence = origin?.sequence ?? sequence;
-        records.push({ record: decodeRecord(payload), sequence, originSequence, traceparent });
+        records.push({ ...decodeStored(payload), sequence, originSequence, traceparent });
       } catch (error) {
         if (!isContentError(error, "invalid")) {
           throw error;

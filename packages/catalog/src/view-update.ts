@@ -32,14 +32,15 @@ export class ViewUpdate {
 
   /**
    * Merges a record. `ownSequence` is its place in this site's own log; absent for a record of another origin.
-   * `traceparent` is the sampled trace that wrote it.
+   * `traceparent` is the sampled trace that wrote it, `canonical` its bytes as encodeRecord would make them.
    * A kind that this version does not know, and the history, change nothing.
    * @throws ContentError `invalid` for a record with a malformed key or value.
    */
   apply(
     incoming: recordV1.Record,
-    { ownSequence, origin, traceparent }: { ownSequence?: number; origin: string; traceparent?: string },
+    details: { ownSequence?: number; origin: string; traceparent?: string; canonical?: Uint8Array | undefined },
   ): void {
+    const { ownSequence, origin, traceparent, canonical } = details;
     const name = registerName(incoming.key);
     const key = name === undefined ? undefined : viewKey(name);
     if (name === undefined || key === undefined) {
@@ -51,7 +52,7 @@ export class ViewUpdate {
     const before = row === undefined ? undefined : decodeRecord(row.record);
     this.#noteConflict(name, before, incoming);
     const after = mergeRecords(before, incoming);
-    const record = encodeRecord(after);
+    const record = after === incoming && canonical !== undefined ? canonical : encodeRecord(after);
     const sequence = Math.max(ownSequence ?? 0, row?.sequence ?? 0);
     const same = row !== undefined && Buffer.compare(row.record, record) === 0;
     if (same && sequence === row.sequence) {

@@ -27,6 +27,8 @@ import { ViewUpdate } from "./view-update.ts";
 /** A record on its way into the view. */
 export interface IncomingRecord {
   readonly record: recordV1.Record;
+  /** Its canonical bytes, where they are known. */
+  readonly canonical?: Uint8Array;
   /** In the stream. */
   readonly sequence: number;
   /** In the log of the stream's origin. */
@@ -107,19 +109,20 @@ export class View implements Disposable {
 
   /**
    * Merges a stream's records, and moves its cursor with them in one transaction when it is given.
-   * Resolves with the milliseconds for which it kept the event loop.
+   * Resolves with the milliseconds for which it kept the event loop, its commit included.
    */
   async fold(origin: StreamOrigin, records: readonly IncomingRecord[], cursor?: FoldCursor): Promise<number> {
     const { clock } = this.#options;
     const limit = this.#horizon();
-    const { held, tookMs } = await this.#update((update, tx) => {
-      const begun = clock.monotonic();
+    const { held, begun } = await this.#update((update, tx) => {
+      const started = clock.monotonic();
       const ahead = records.filter((incoming) => !this.#applyOrHold(update, tx, { origin, incoming, limit }));
       if (cursor !== undefined) {
         tx.put(cursorKey(origin.stream), encodeFoldCursor(cursor));
       }
-      return { held: ahead, tookMs: clock.monotonic() - begun };
+      return { held: ahead, begun: started };
     });
+    const tookMs = clock.monotonic() - begun;
     if (held.length > 0) {
       this.#warnHeld(origin, held);
       this.#heldChanged();
@@ -283,9 +286,10 @@ export class View implements Disposable {
     return true;
   }
 
-  #apply(update: ViewUpdate, { own, site }: StreamOrigin, { record, sequence, traceparent }: IncomingRecord): void {
+  #apply(update: ViewUpdate, { own, site }: StreamOrigin, incoming: IncomingRecord): void {
+    const { record, canonical, sequence, traceparent } = incoming;
     try {
-      update.apply(record, { origin: site, traceparent, ...(own && { ownSequence: sequence }) });
+      update.apply(record, { origin: site, canonical, traceparent, ...(own && { ownSequence: sequence }) });
     } catch (error) {
       if (!isContentError(error, "invalid")) {
         throw error;

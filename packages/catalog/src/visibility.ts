@@ -36,6 +36,8 @@ interface Shift {
   /** Told when it becomes linked. */
   readonly size: number;
   readonly origin: string;
+  /** What the digest is known to reference, where that was looked up already. */
+  readonly references?: { readonly known: KnownManifest | undefined };
 }
 
 const NO_EDGES: Edges = new Map();
@@ -119,7 +121,8 @@ export class Visibility {
     const change = (changed: Standing): void => {
       changed.manifest = live;
     };
-    this.#pending.unshift({ repository, digest, change, size: Number(after?.value.size ?? 0n), origin });
+    const size = Number(after?.value.size ?? 0n);
+    this.#pending.unshift({ repository, digest, change, size, origin, references: { known: after } });
     this.#settle();
   }
 
@@ -135,7 +138,7 @@ export class Visibility {
     this.#pending.length = 0;
   }
 
-  #shift({ repository, digest, change, size, origin }: Shift): void {
+  #shift({ repository, digest, change, size, origin, references }: Shift): void {
     const standing = this.#standings.get(repository, digest);
     const [wasVisible, wasLinked] = [isVisible(standing), isLinked(standing)];
     change(standing);
@@ -154,7 +157,7 @@ export class Visibility {
       this.#changes.events.push({ kind: "link", repository, digest, size, visible: linked, origin });
     }
     if (visible !== wasVisible) {
-      const known = manifestReferences(this.#tx, repository, digest);
+      const { known } = references ?? { known: manifestReferences(this.#tx, repository, digest) };
       this.#noteUnread(repository, digest, visible ? known : NOT_VISIBLE);
       const edges = edgesOf(repository, digest, known);
       const [before, after] = visible ? [NO_EDGES, edges] : [edges, NO_EDGES];

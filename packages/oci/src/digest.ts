@@ -7,6 +7,7 @@ export type DigestAlgorithm = "sha256" | "sha512";
 /** A validated digest string, `<algorithm>:<lower-case hex>`. Made only by {@link parseDigest} and its siblings. */
 export type Digest = string & { readonly __brand: "Digest" };
 
+const HASH_BYTES = { sha256: 32, sha512: 64 } as const;
 const PATTERN = /^(?:sha256:[a-f0-9]{64}|sha512:[a-f0-9]{128})$/;
 
 /** Returns the digest, or undefined when the text is not a digest of a registered algorithm. */
@@ -37,7 +38,10 @@ export function digestBytes(digest: Digest): Uint8Array {
 
 /** @throws ContentError `invalid` when the hash's length does not fit the algorithm. */
 export function digestFromBytes(algorithm: DigestAlgorithm, hash: Uint8Array): Digest {
-  return parseDigest(`${algorithm}:${Buffer.from(hash.buffer, hash.byteOffset, hash.byteLength).toString("hex")}`);
+  if (hash.byteLength !== HASH_BYTES[algorithm]) {
+    throw new ContentError("invalid", `${hash.byteLength} bytes are no ${algorithm} hash`);
+  }
+  return `${algorithm}:${Buffer.from(hash.buffer, hash.byteOffset, hash.byteLength).toString("hex")}` as Digest;
 }
 
 /** The digest of these bytes; sha256 unless told otherwise. */

@@ -25,13 +25,13 @@ export const systemTimers: Timers = {
         return;
       }
       const onAbort = (): void => {
-        clearTimeout(timer);
+        cancel();
         reject(signal?.reason);
       };
-      const timer = setTimeout(() => {
+      const cancel = startTimer(ms, () => {
         signal?.removeEventListener("abort", onAbort);
         resolve();
-      }, ms);
+      });
       signal?.addEventListener("abort", onAbort, { once: true });
     });
   },
@@ -45,3 +45,13 @@ export const systemTimers: Timers = {
     return { [Symbol.dispose]: () => clearInterval(timer) };
   },
 };
+
+/** Node's shortest time-out is a millisecond: who only lets others have a turn does not wait for it. */
+function startTimer(ms: number, run: () => void): () => void {
+  if (ms <= 0) {
+    const immediate = setImmediate(run);
+    return () => clearImmediate(immediate);
+  }
+  const timer = setTimeout(run, ms);
+  return () => clearTimeout(timer);
+}

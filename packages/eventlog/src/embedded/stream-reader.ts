@@ -4,7 +4,8 @@ import { isCopy } from "../stream-name.ts";
 import { decodeEntry } from "./entry-codec.ts";
 import { type LogFile, readSequence, type StreamMeta, sequenceKey, sequenceOf, subjectKey } from "./log-file.ts";
 
-const BATCH_ENTRIES = 5_000;
+// Read in one go, which keeps the event loop: what takes some milliseconds.
+const BATCH_ENTRIES = 1_000;
 const BATCH_BYTES = 1 << 20;
 
 /** Reads of one stream of the file. Synchronous; each sees the last committed state. */
