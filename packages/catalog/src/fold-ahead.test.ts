@@ -102,3 +102,26 @@ test("what was shown ahead is where the fold goes on from, once it is stored", a
   assert.deepEqual(catalog.foldedPosition("us"), { incarnation: "us-1", sequence: 3 });
   assert.deepEqual(log.lines, []);
 });
+
+test("a copy that is dropped keeps nobody waiting for what was only shown of it", async (context) => {
+  const path = await mkdtemp(join(tmpdir(), "catalog-ahead-"));
+  context.after(() => rm(path, { recursive: true, force: true }));
+  const time = createManualTime(Date.now());
+  const stores = { view: createMemoryStore(), outbox: createMemoryStore() };
+  const common = { site: "eu", writer: "eu/site", random: systemRandom };
+  await using logs = await openEmbeddedLogs({ ...common, path, ...time });
+  const options = { ...common, writer: "site", serving: true, alone: true, logs, ...stores, timers: systemTimers };
+  const clock = { now: () => Date.now(), monotonic: () => performance.now() };
+  const from = await logs.open("FROM_us");
+  await using catalog = await openCatalog({ ...options, clock, log: createRecordingLogger() });
+  await appendTag(from, "a", 1);
+  await until(() => catalog.foldedPosition("us")?.sequence === 1);
+  const unstored = assert.rejects(appendTag(from, "b", 2), { kind: "unavailable" });
+  await until(() => catalog.foldedPosition("us")?.sequence === 2);
+  const waiting = assert.rejects(catalog.stored(AbortSignal.timeout(60_000)), /is being read again/);
+  await logs.drop("FROM_us");
+  await waiting;
+  await catalog.stored(AbortSignal.timeout(5_000));
+  await time.advance(100);
+  await unstored;
+});

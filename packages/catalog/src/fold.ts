@@ -16,6 +16,8 @@ export interface FoldOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly log: Logger;
+  /** Whether to show entries as soon as may be, which costs a little more: see `ahead` of a log's tail. */
+  readonly ahead: boolean;
   /** Told the subject of each line of a tag's history that passes. */
   readonly onHistory?: (stream: string, subject: string) => void;
 }

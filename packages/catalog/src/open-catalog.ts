@@ -90,7 +90,7 @@ export async function openCatalog(options: CatalogOptions): Promise<OpenCatalog>
   const kept = options.history ?? DEFAULT_HISTORY;
   const keeper = options.tidiesHistory ? opened.use(new HistoryKeeper({ ...options, kept })) : undefined;
   const onHistory = keeper && ((stream: string, subject: string): void => keeper.noted(stream, subject));
-  const fold = opened.use(new Fold({ ...options, view, onHistory }));
+  const fold = opened.use(new Fold({ ...options, ahead: options.serving, view, onHistory }));
   const exchange = opened.use(openExchange(options, view, fold));
   // The site's own writes wait for the other gateways; how far these are in peers' logs is told with the next heartbeat.
   const moving = view.positions.onMoved((origin) => (origin === site ? exchange.moved() : undefined));

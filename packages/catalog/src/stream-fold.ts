@@ -22,6 +22,8 @@ export interface StreamFoldOptions {
   readonly clock: Clock;
   readonly timers: Timers;
   readonly log: Logger;
+  /** Whether to show entries as soon as may be: see `ahead` of a log's tail. */
+  readonly ahead: boolean;
   /** Told the subject of each line of a tag's history that passes. */
   readonly onHistory?: (stream: string, subject: string) => void;
   /** Called each time the stream was opened, checked and read to the head it had then. */
@@ -60,6 +62,7 @@ export class StreamFold {
     while (!signal.aborted) {
       try {
         if (!(await this.#exists())) {
+          view.dropped(origin);
           return;
         }
         await this.#follow(signal);
@@ -87,12 +90,13 @@ export class StreamFold {
   }
 
   async #follow(signal: AbortSignal): Promise<void> {
-    const { logs, origin, view } = this.#options;
+    const { ahead, logs, origin, view } = this.#options;
     const stream = await logs.open(origin.stream);
     const from = await this.#resume(stream);
     this.#atHead = false;
     this.#ahead = [];
-    for await (const batch of stream.tail(from ?? 0, { signal, ahead: true })) {
+    // Of the site's own log news comes when its deliveries do: what would be shown sooner by it costs more than it saves.
+    for await (const batch of stream.tail(from ?? 0, { signal, ahead: ahead && !origin.own })) {
       this.#connected = stream;
       await this.#take(stream, batch);
       this.#pauseMs = MIN_PAUSE_MS;

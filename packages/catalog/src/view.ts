@@ -226,6 +226,12 @@ export class View implements Disposable {
     this.#heldChanged();
   }
 
+  /** The copy of a peer's log is gone: what was shown of it before it had it stored will not be. */
+  dropped(origin: StreamOrigin): void {
+    this.#ahead.delete(origin.stream);
+    this.positions.wake();
+  }
+
   /** Calls `listener` with the events of each transaction until disposed. */
   subscribe(listener: (events: readonly CatalogEvent[]) => void): Disposable {
     this.#listeners.add(listener);

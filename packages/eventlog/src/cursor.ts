@@ -118,24 +118,32 @@ function sameIncarnation(a: Incarnation, b: Incarnation): boolean {
   return compareIncarnations(a, b) === 0;
 }
 
-/** A cursor as `meridian.link.v1.Cursor`, binary. */
-export function encodeCursor({ incarnation, sequence, session }: Cursor): Uint8Array {
-  const message = create(linkV1.CursorSchema, {
+/** A cursor as `meridian.link.v1.Cursor`. */
+export function cursorMessage({ incarnation, sequence, session }: Cursor): linkV1.Cursor {
+  return create(linkV1.CursorSchema, {
     incarnation: { created: incarnation.created, id: incarnation.id },
     sequence: BigInt(sequence),
     sessionSequence: BigInt(session?.sequence ?? 0),
     sessionHash: session?.hash ?? new Uint8Array(0),
   });
-  return toBinary(linkV1.CursorSchema, message);
 }
 
-/** The reverse of {@link encodeCursor}. Throws on bytes that are no cursor. */
-export function decodeCursor(bytes: Uint8Array): Cursor {
-  const message = fromBinary(linkV1.CursorSchema, bytes);
+/** The reverse of {@link cursorMessage}. */
+export function cursorOfMessage(message: linkV1.Cursor): Cursor {
   const { created = 0n, id = "" } = message.incarnation ?? {};
   const cursor = { incarnation: { created, id }, sequence: Number(message.sequence) };
   if (message.sessionHash.length === 0) {
     return cursor;
   }
   return { ...cursor, session: { sequence: Number(message.sessionSequence), hash: message.sessionHash } };
+}
+
+/** A cursor as `meridian.link.v1.Cursor`, binary. */
+export function encodeCursor(cursor: Cursor): Uint8Array {
+  return toBinary(linkV1.CursorSchema, cursorMessage(cursor));
+}
+
+/** The reverse of {@link encodeCursor}. Throws on bytes that are no cursor. */
+export function decodeCursor(bytes: Uint8Array): Cursor {
+  return cursorOfMessage(fromBinary(linkV1.CursorSchema, bytes));
 }

@@ -64,9 +64,10 @@ export interface TailBatch {
 export interface TailOptions {
   readonly signal: AbortSignal;
   /**
-   * Of a copy, also entries that were handed in and are not on disk yet: their origin has them there. When they cannot be
-   * stored the tail ends with `unavailable`; what a kill of the process takes of them is copied again. A batch without
-   * entries says when they are stored. Where a driver cannot do it, nothing comes ahead. Default false.
+   * Of a copy, also entries that were handed in and are not on disk yet: their origin has them there. When they turn out
+   * not to be stored the tail ends with `unavailable`; what a kill of the process takes of them is copied again. A batch
+   * without entries says when they are stored. Of a log of the site's own on NATS, acknowledged entries as soon as their
+   * writers tell of them, which may be before the server delivers them; batches are as always then. Default false.
    */
   readonly ahead?: boolean;
 }

@@ -4,6 +4,8 @@ import type { LiveConnection, NatsLink } from "./nats-link.ts";
 
 /** Apart from the subjects of all streams. */
 const PREFIX = "bulletin.";
+/** What writers tell of a stream goes to this with its name behind. */
+export const NEWS_SUBJECT = `${PREFIX}news.`;
 
 /** A {@link Bulletin} over NATS core. What is published while there is no connection is lost, as bulletins may be. */
 export class NatsBulletin implements Bulletin {

@@ -4,6 +4,7 @@ import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import type { NatsLogsOptions } from "../open-nats-logs.ts";
 import { asContentError } from "./nats-error.ts";
+import { Requests } from "./requests.ts";
 
 const CONNECT_TIMEOUT_MS = 3_000;
 const REQUEST_TIMEOUT_MS = 5_000;
@@ -18,13 +19,15 @@ const MAX_BACKOFF_MS = 2_000;
 export class LiveConnection {
   readonly nc: NatsConnection;
   readonly jsm: JetStreamManager;
+  readonly requests: Requests;
   /** Aborts when the connection is lost or given up; its reason is a ContentError `unavailable`. */
   readonly lost: AbortSignal;
   readonly #lost = new AbortController();
 
-  constructor(nc: NatsConnection, jsm: JetStreamManager) {
+  constructor(nc: NatsConnection, jsm: JetStreamManager, timers: Timers) {
     this.nc = nc;
     this.jsm = jsm;
+    this.requests = new Requests(nc, timers);
     this.lost = this.#lost.signal;
   }
 
@@ -35,7 +38,9 @@ export class LiveConnection {
     }
     const reason = cause instanceof Error ? cause.message : String(cause);
     const message = `the connection to the log server was lost: ${reason}`;
-    this.#lost.abort(new ContentError(ContentErrorKind.unavailable, message, { cause }));
+    const error = new ContentError(ContentErrorKind.unavailable, message, { cause });
+    this.#lost.abort(error);
+    this.requests.fail(error);
     this.nc.close().catch(() => {
       // It is given up either way.
     });
@@ -117,7 +122,8 @@ export class NatsLink implements AsyncDisposable {
       ...(token === undefined ? {} : { token }),
       ...(tls === undefined ? {} : { tls: { ...tls } }),
     });
-    return new LiveConnection(nc, await jetstreamManager(nc, { checkAPI: false, timeout: REQUEST_TIMEOUT_MS }));
+    const jsm = await jetstreamManager(nc, { checkAPI: false, timeout: REQUEST_TIMEOUT_MS });
+    return new LiveConnection(nc, jsm, this.#timers);
   }
 
   async #whileLive(live: LiveConnection): Promise<unknown> {

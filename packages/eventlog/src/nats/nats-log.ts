@@ -12,12 +12,14 @@ import type {
   NewEntry,
   ResumeCheck,
   TailBatch,
+  TailOptions,
 } from "../event-log.ts";
-import { requireEntry } from "../stream-name.ts";
+import { isCopy, requireEntry } from "../stream-name.ts";
 import { traced } from "../traced.ts";
 import { ConnectedStream } from "./connected-stream.ts";
 import { appendHeaders } from "./message-codec.ts";
 import type { LiveConnection, NatsLink } from "./nats-link.ts";
+import { hasNews, NewsSender } from "./news-sender.ts";
 import { publish } from "./publish.ts";
 import { StoredMessages } from "./stored-messages.ts";
 import { tailStream } from "./tail-stream.ts";
@@ -30,6 +32,7 @@ export class NatsLog implements EventLog {
   readonly #link: NatsLink;
   readonly #timers: Timers;
   readonly #session: WriterSession | undefined;
+  readonly #news: NewsSender | undefined;
   /** The life that the caller opened; appends to another one are refused. */
   #incarnation: Incarnation;
   /** The life that the server spoke of last. */
@@ -53,6 +56,7 @@ export class NatsLog implements EventLog {
     this.#link = options.link;
     this.#timers = options.timers;
     this.#session = options.session;
+    this.#news = hasNews(options.stream) ? new NewsSender(options.stream, options.timers) : undefined;
   }
 
   /** The stream was opened again, perhaps in another life. */
@@ -127,7 +131,7 @@ export class NatsLog implements EventLog {
     return removed;
   }
 
-  async *tail(after: number | Cursor, { signal }: { signal: AbortSignal }): AsyncGenerator<TailBatch> {
+  async *tail(after: number | Cursor, { signal, ahead = false }: TailOptions): AsyncGenerator<TailBatch> {
     const live = this.#link.current();
     const connected = await this.#look(live);
     const { head } = connected.facts;
@@ -137,7 +141,7 @@ export class NatsLog implements EventLog {
     if (typeof after !== "number") {
       requireFit(checkCursor(after, place));
     }
-    yield* tailStream({ connected, sessions, after: sequence, place, timers: this.#timers, signal });
+    yield* tailStream({ connected, sessions, after: sequence, place, ahead, timers: this.#timers, signal });
   }
 
   async #publish(live: LiveConnection, entry: NewEntry, options: AppendOptions, session: number): Promise<number> {
@@ -145,7 +149,22 @@ export class NatsLog implements EventLog {
     const expected = options.expectedLastSequence;
     const expectedLastSequence = expected !== undefined && expected === session - 1 ? session : expected;
     const headers = appendHeaders(entry, { ...options, expectedLastSequence });
-    return publish(live, { stream: this.stream, subject: entry.subject, payload: entry.payload, headers });
+    const { stream } = this;
+    const incarnation = this.#incarnation;
+    const tell = (sequence: number): void => this.#news?.tell({ ...entry, sequence }, live, incarnation);
+    this.#news?.sent();
+    try {
+      if (isCopy(stream) && expected !== undefined) {
+        tell(expected + 1);
+      }
+      const sequence = await publish(live, { stream, subject: entry.subject, payload: entry.payload, headers });
+      if (!isCopy(stream)) {
+        tell(sequence);
+      }
+      return sequence;
+    } finally {
+      this.#news?.settled();
+    }
   }
 
   /** What must come before the first append on a connection; resolves with the session's sequence, 0 without one. */

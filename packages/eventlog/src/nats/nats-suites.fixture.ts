@@ -3,6 +3,8 @@ import { describe, test } from "node:test";
 import { eventLogContract } from "../contract.ts";
 import { natsFaultCases } from "./nats-faults.fixture.ts";
 import { type NatsBinary, NatsServer } from "./nats-server.fixture.ts";
+import { newsCases } from "./news-cases.fixture.ts";
+import { requestCases } from "./requests-cases.fixture.ts";
 
 /** All suites on one version. A missing server is a skip, and a failure where everything is required. */
 export function natsSuites(binary: NatsBinary): void {
@@ -14,4 +16,6 @@ export function natsSuites(binary: NatsBinary): void {
   const start = () => NatsServer.start(binary.path);
   eventLogContract(`nats-server ${binary.version}`, start, { shared: true, reconnects: true });
   describe(`faults of nats-server ${binary.version}`, () => natsFaultCases(start));
+  describe(`news beside nats-server ${binary.version}`, () => newsCases(start));
+  describe(`requests to nats-server ${binary.version}`, () => requestCases(start));
 }

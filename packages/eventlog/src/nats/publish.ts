@@ -3,9 +3,6 @@ import type { MsgHdrs } from "@nats-io/transport-node";
 import { asContentError, refusal } from "./nats-error.ts";
 import type { LiveConnection } from "./nats-link.ts";
 
-/** How long an acknowledgement may take, in milliseconds. */
-const ACK_TIMEOUT_MS = 5_000;
-
 interface Acknowledgement {
   readonly stream?: string;
   readonly seq?: number;
@@ -25,7 +22,7 @@ export async function publish(
   live.lost.throwIfAborted();
   const { stream, subject, payload, headers } = message;
   try {
-    const reply = await live.nc.request(subject, payload, { timeout: ACK_TIMEOUT_MS, ...(headers && { headers }) });
+    const reply = await live.requests.request(subject, payload, headers);
     const ack = reply.json<Acknowledgement>();
     if (ack.error !== undefined) {
       throw refusal(ack.error.err_code ?? 0, ack.error.description ?? "no reason given");

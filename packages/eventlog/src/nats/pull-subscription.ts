@@ -1,7 +1,7 @@
 import { ContentError, ContentErrorKind } from "@meridian/oci";
 import type { Timers } from "@meridian/runtime";
 import { createInbox, type Msg, type Subscription } from "@nats-io/transport-node";
-import type { LogEntry } from "../event-log.ts";
+import type { Arrivals } from "./arrivals.ts";
 import { toEntry } from "./message-codec.ts";
 import type { LiveConnection } from "./nats-link.ts";
 
@@ -10,6 +10,8 @@ const BATCH_BYTES = 1 << 20;
 /** After the first entry of a delivery, those that follow so soon are handed over with it, in milliseconds. */
 const GATHER_MS = 3;
 const GATHERED = 100;
+/** What was shown before the stream had it, and is stored now, is told its reader so soon, in milliseconds. */
+const SETTLE_MS = 100;
 /** How long the server keeps a request for messages, and how often it says that there are none, in nanoseconds. */
 const EXPIRES_NS = 2_000_000_000;
 const IDLE_HEARTBEAT_NS = 1_000_000_000;
@@ -18,13 +20,6 @@ const SILENCE_MS = 3_000;
 
 /** Status codes of JetStream instead of a message (ADR-13). */
 const Status = { heartbeat: 100, requestTimeout: 408, noMessages: 404, conflict: 409, noResponders: 503 } as const;
-
-/** What one wait brought: no entries mean that the server is alive and has none. */
-export interface Delivery {
-  readonly entries: readonly LogEntry[];
-  /** Entries that the server holds behind the last one. */
-  readonly pending: number;
-}
 
 /**
  * Messages of an ephemeral pull consumer, a request at a time: the next one goes out when the reader has taken what the
@@ -36,18 +31,28 @@ export class PullSubscription implements Disposable {
   readonly #subject: string;
   readonly #inbox: string;
   readonly #subscription: Subscription;
-  #queue: LogEntry[] = [];
-  #pending = 0;
+  readonly #arrivals: Arrivals;
+  #head = 0;
   #delivered = 0;
   /** Messages that the server may still send for the request that is out; 0 when none is. */
   #requested = 0;
   #requests = 0;
   #heard = false;
+  #settling: Disposable | undefined;
+  #settled = false;
   #error: ContentError | undefined;
   #wake: () => void = () => {};
 
-  constructor(options: { live: LiveConnection; stream: string; consumer: string; timers: Timers }) {
-    const { live, stream, consumer, timers } = options;
+  constructor(options: {
+    live: LiveConnection;
+    stream: string;
+    consumer: string;
+    /** Takes what is delivered. */
+    arrivals: Arrivals;
+    timers: Timers;
+  }) {
+    const { live, stream, consumer, arrivals, timers } = options;
+    this.#arrivals = arrivals;
     this.#live = live;
     this.#timers = timers;
     this.#subject = `$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`;
@@ -64,31 +69,70 @@ export class PullSubscription implements Disposable {
     });
   }
 
-  /** Waits for entries or a sign of life. Throws ContentError `unavailable` when neither comes; ends early on abort. */
-  async next(signal: AbortSignal): Promise<Delivery> {
+  /** The stream's last sequence as far as the deliveries say: at least where the last one stood, with those behind it. */
+  get head(): number {
+    return this.#head;
+  }
+
+  /** Something came from elsewhere: the one who waits looks again. */
+  wake(): void {
+    this.#wake();
+  }
+
+  /** Waits for arrivals or a sign of life. Throws ContentError `unavailable` when neither comes; ends early on abort. */
+  async next(signal: AbortSignal): Promise<void> {
+    const arrivals = this.#arrivals;
     while (!signal.aborted) {
       this.#live.lost.throwIfAborted();
       if (this.#error !== undefined) {
         throw this.#error;
       }
       // A request that is used up means that more waits at the server: to gather it here would be to read ahead.
-      const behind = this.#requested === 0 && this.#queue.length > 0;
+      const behind = this.#requested === 0 && arrivals.fresh > 0;
       if (this.#requested === 0) {
         this.#request();
       }
-      if (this.#queue.length > 0 || this.#heard) {
-        // Entries of one write come one by one, as the server syncs them; each delivery costs its reader a transaction.
-        if (!behind && this.#queue.length > 0 && this.#queue.length < GATHERED) {
-          await this.#timers.sleep(GATHER_MS, { signal }).catch(() => {});
+      if (arrivals.fresh > 0 || this.#heard || this.#settled) {
+        if (!behind && arrivals.fresh > 0) {
+          await this.#gather();
         }
-        const entries = this.#queue;
-        this.#queue = [];
         this.#heard = false;
-        return { entries, pending: this.#pending };
+        this.#settle(false);
+        return;
+      }
+      if (!arrivals.empty) {
+        this.#settle(true);
       }
       await this.#change(signal);
     }
-    return { entries: [], pending: this.#pending };
+  }
+
+  /** Entries of one write come one by one, as the server syncs them; each delivery costs its reader a transaction. */
+  async #gather(): Promise<void> {
+    const enough = (): boolean => this.#arrivals.fresh >= GATHERED || this.#arrivals.toldAhead;
+    if (enough()) {
+      return;
+    }
+    const { promise, resolve } = Promise.withResolvers<void>();
+    using _over = this.#timers.after(GATHER_MS, resolve);
+    this.#wake = () => {
+      if (enough()) resolve();
+    };
+    await promise;
+  }
+
+  /** Begins to wait for more that is only stored now, or ends it. */
+  #settle(waits: boolean): void {
+    if (!waits) {
+      this.#settling?.[Symbol.dispose]();
+      this.#settling = undefined;
+      this.#settled = false;
+      return;
+    }
+    this.#settling ??= this.#timers.after(SETTLE_MS, () => {
+      this.#settled = true;
+      this.#wake();
+    });
   }
 
   #request(): void {
@@ -118,9 +162,13 @@ export class PullSubscription implements Disposable {
       return;
     }
     this.#delivered = delivered;
-    this.#pending = pending;
+    this.#head = sequence + pending;
     this.#requested = Math.max(0, this.#requested - 1);
-    this.#queue.push(toEntry(sequence, message));
+    try {
+      this.#arrivals.deliver(toEntry(sequence, message));
+    } catch (error) {
+      this.#error ??= gone("a delivery does not fit", error);
+    }
   }
 
   #status(code: number, description: string): void {
@@ -158,6 +206,7 @@ export class PullSubscription implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#settle(false);
     this.#subscription.unsubscribe();
   }
 }
