@@ -1,5 +1,6 @@
 import { parseArgs } from "node:util";
 import { benchCollection } from "./collection.ts";
+import { benchDiff } from "./diff.ts";
 import { benchIdle } from "./idle.ts";
 import { isOnPath } from "./peers/program.ts";
 import { benchRecordLag, type LagRow } from "./record-lag.ts";
@@ -7,10 +8,10 @@ import { benchRegistries } from "./registries.ts";
 import { registryTables, table } from "./table.ts";
 
 /**
- * `npx pnpm bench [pull] [push] [lag] [idle] [collection] [--only TEXT]…`: the tables of benchmarks/README.md, measured
+ * `npx pnpm bench [pull] [push] [lag] [idle] [collection] [diff] [--only TEXT]…`: the tables of benchmarks/README.md, measured
  * now. Of pulls and pushes only the rows whose names hold one of the texts.
  */
-const PARTS = ["pull", "push", "lag", "idle", "collection"];
+const PARTS = ["pull", "push", "lag", "idle", "collection", "diff"];
 const { positionals: chosen, values } = parseArgs({
   allowPositionals: true,
   options: { only: { type: "string", multiple: true } },
@@ -64,6 +65,19 @@ if (wants("collection")) {
     table(
       ["collection", "blobs a minute (≥ 100 k)", "pulls' p99 without, ms", "pulls' p99 meanwhile, ms", "ratio (≤ 1.5)"],
       [[`${blobs} blobs`, `${(perMinute / 1_000).toFixed(0)} k`, calmP99.toFixed(1), busyP99.toFixed(1), ratio]],
+    ),
+  );
+}
+
+if (wants("diff")) {
+  const rows = await benchDiff(say);
+  print(
+    table(
+      ["records that differ", "of", "found", "s", "messages", "repaired", "s, found and repaired", "messages"],
+      rows.map((row) => [
+        ...[row.differences, row.registers, row.found, row.seconds.toFixed(2), row.messages].map(String),
+        ...[row.repaired, row.repairSeconds.toFixed(2), row.repairMessages].map(String),
+      ]),
     ),
   );
 }

@@ -1,6 +1,7 @@
 import type { Digest } from "@meridian/oci";
 import type { recordV1 } from "@meridian/wire";
 import type { Collectable } from "./collectable.ts";
+import type { Comparable } from "./comparable.ts";
 import type { Retirement } from "./retirement.ts";
 import type { TagWrite } from "./tag-history.ts";
 
@@ -209,6 +210,7 @@ export interface Catalog extends CatalogReader, CatalogWriter, AsyncDisposable {
   readonly pins: CatalogPins;
   readonly collectable: Collectable;
   readonly retirement: Retirement;
+  readonly comparable: Comparable;
   /**
    * The writes of a tag at all sites, the newest first, as far as they are known here and kept.
    * @throws ContentError `unavailable` when the site's log cannot be read.

@@ -67,6 +67,23 @@ export function viewKey({ kind, parts }: RegisterName): string | undefined {
   return kind === "history" ? undefined : `r${REGISTER_LETTERS[kind]}${SEPARATOR}${parts.join(SEPARATOR)}`;
 }
 
+const KINDS: ReadonlyMap<string, RegisterKind> = new Map(
+  Object.entries(REGISTER_LETTERS)
+    .filter(([, letter]) => letter !== "")
+    .map(([kind, letter]) => [`r${letter}`, kind as RegisterKind]),
+);
+
+/**
+ * The register that a view has at the key.
+ * @throws ContentError `invalid` for what is no view's key of a register.
+ */
+export function registerNameOf(key: string): RegisterName {
+  const [letters = "", ...parts] = key.split(SEPARATOR);
+  const kind = KINDS.get(letters);
+  if (kind === undefined || parts.length === 0) throw new ContentError("invalid", `no register: ${key.slice(0, 100)}`);
+  return { kind, parts };
+}
+
 /** The register's subject in the log of a site. */
 export function subjectOf(site: string, { kind, parts }: RegisterName): string {
   return `m.${site}.${kind}.${parts.map(hashed).join(".")}`;

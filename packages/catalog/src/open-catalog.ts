@@ -8,6 +8,7 @@ import { type AdoptOptions, adoptRecords } from "./adopt-records.ts";
 import { BulletinExchange } from "./bulletin-exchange.ts";
 import type { Catalog, CatalogEvent, CatalogPins, CatalogReader, Change, TagCondition } from "./catalog.ts";
 import { type Collectable, collectableOf } from "./collectable.ts";
+import { type Comparable, comparableOf } from "./comparable.ts";
 import { asContentError } from "./deadline.ts";
 import { Fold } from "./fold.ts";
 import { createLoneExchange, type FoldExchange } from "./fold-exchange.ts";
@@ -113,6 +114,7 @@ export async function openCatalog(options: CatalogOptions): Promise<OpenCatalog>
     writer: catalogWriter,
     pins,
     retirement: retirementOf({ site, view, logs }),
+    comparable: comparableOf({ ...options, view, fold }),
     adopting: { ...options, fold, view },
     history: (repository: string, tag: string) =>
       readTagHistory({ logs, site, kept, nowMs: clock.now() }, repository, tag),
@@ -149,6 +151,7 @@ interface Parts {
   readonly writer: Writer;
   readonly pins: PinKeeper;
   readonly retirement: Retirement;
+  readonly comparable: Comparable;
   readonly adopting: AdoptOptions;
   readonly history: (repository: string, tag: string) => Promise<TagWrite[]>;
 }
@@ -193,6 +196,10 @@ class FoldedCatalog implements OpenCatalog {
 
   get retirement(): Retirement {
     return this.#parts.retirement;
+  }
+
+  get comparable(): Comparable {
+    return this.#parts.comparable;
   }
 
   get pins(): CatalogPins {

@@ -7,6 +7,8 @@ export interface RegisterState {
   readonly key: string;
   /** The canonical record: equal registers are equal bytes. */
   readonly record: Uint8Array;
+  /** Whether its put is alive. */
+  readonly live: boolean;
 }
 
 /** The registers of a view in the order of their keys: `from` is inclusive, `to` exclusive, either may be absent. */
@@ -16,6 +18,7 @@ export function* registersOf(
 ): Iterable<RegisterState> {
   const range = { start: from, end: to, ...(limit !== undefined && { limit }) };
   for (const [key, row] of reader.range(range)) {
-    yield { key, record: decodeRegisterRow(row).record };
+    const { record, live } = decodeRegisterRow(row);
+    yield { key, record, live };
   }
 }

@@ -3,7 +3,7 @@ import type { OrderedReader } from "@meridian/keyvalue";
 import { ContentError } from "@meridian/oci";
 import type { recordV1 } from "@meridian/wire";
 import type { Scanned } from "./collectable.ts";
-import { REGISTER_LETTERS, type RegisterKind, type RegisterName, SEPARATOR, subjectOf } from "./keys.ts";
+import { registerNameOf, SEPARATOR, subjectOf } from "./keys.ts";
 import { findRecord } from "./lookups.ts";
 import { decodeRecord, isAlive, latestTime } from "./merge.ts";
 import { originOf } from "./stream-origin.ts";
@@ -28,12 +28,6 @@ export interface Retirement {
   /** Drops them from the site's log and its copies, likewise. Resolves with how many entries went. */
   discard(keys: readonly string[], before: bigint): Promise<number>;
 }
-
-const KINDS: ReadonlyMap<string, RegisterKind> = new Map(
-  Object.entries(REGISTER_LETTERS)
-    .filter(([, letter]) => letter !== "")
-    .map(([kind, letter]) => [`r${letter}`, kind as RegisterKind]),
-);
 
 export function retirementOf({
   site,
@@ -68,7 +62,7 @@ export function retirementOf({
         await Promise.all(
           keys.map(async (key, index) => {
             if (!dead[index]) return;
-            const entry = await log.last(subjectOf(origin, nameOf(key)));
+            const entry = await log.last(subjectOf(origin, registerNameOf(key)));
             if (entry !== undefined && !isOldDeletion(decodeRecord(entry.payload), before)) dead[index] = false;
           }),
         );
@@ -82,7 +76,7 @@ export function retirementOf({
       let removed = 0;
       for (const { stream, site: origin } of await originsOf(site, logs)) {
         const log = await logs.open(stream);
-        const found = await Promise.all(keys.map((key) => log.last(subjectOf(origin, nameOf(key)))));
+        const found = await Promise.all(keys.map((key) => log.last(subjectOf(origin, registerNameOf(key)))));
         const old = found.filter((entry) => entry !== undefined && isOldDeletion(decodeRecord(entry.payload), before));
         if (old.length > 0) removed += await log.discard(old as { subject: string; sequence: number }[]);
       }
@@ -103,7 +97,7 @@ async function originsOf(site: string, logs: EventLogs): Promise<{ stream: strin
 }
 
 /** True when nothing of it lives, and nothing of it is new: also of a key that is not there. */
-function isOldDeletion(record: recordV1.Record | undefined, before: bigint): boolean {
+export function isOldDeletion(record: recordV1.Record | undefined, before: bigint): boolean {
   return record === undefined || (!isAlive(record) && latestTime(record) < before);
 }
 
@@ -117,12 +111,4 @@ function isStillTold(store: OrderedReader, key: string): boolean {
     ...store.range({ start: attached, end: `${attached}~`, limit: 1 }),
   ];
   return rows.length > 0;
-}
-
-/** @throws ContentError `invalid` for what is no view's key of a register. */
-function nameOf(key: string): RegisterName {
-  const [letters = "", ...parts] = key.split(SEPARATOR);
-  const kind = KINDS.get(letters);
-  if (kind === undefined || parts.length === 0) throw new ContentError("invalid", `no register: ${key.slice(0, 100)}`);
-  return { kind, parts };
 }

@@ -76,12 +76,14 @@ export class Visibility {
     if (now === undefined) {
       this.#tx.delete(liveTagKey(repository, tag));
     } else {
+      const namer = namerKey(repository, now.digest, NamerRole.tag, tag);
+      // The rows are what is counted: a register that the view has lost is folded again over rows that it still has.
+      const isNamed = old === now.digest || this.#tx.get(namer) !== undefined;
       this.#tx.put(liveTagKey(repository, tag), encodeLiveTag(now));
-      this.#tx.put(namerKey(repository, now.digest, NamerRole.tag, tag), encodeNamed(now));
-      shift(now.digest, old === now.digest ? 0 : 1, now.size);
+      this.#tx.put(namer, encodeNamed(now));
+      shift(now.digest, isNamed ? 0 : 1, now.size);
     }
-    if (old !== undefined && old !== now?.digest) {
-      this.#tx.delete(namerKey(repository, old, NamerRole.tag, tag));
+    if (old !== undefined && old !== now?.digest && this.#tx.delete(namerKey(repository, old, NamerRole.tag, tag))) {
       shift(old, -1, 0);
     }
     this.#settle();
@@ -169,13 +171,13 @@ export class Visibility {
     for (const [key, edge] of after) {
       const known = before.get(key)?.row;
       if (known === undefined || Buffer.compare(known, edge.row) !== 0) {
+        const by = known === undefined && this.#tx.get(key) === undefined ? 1 : 0;
         this.#tx.put(key, edge.row);
-        this.#name(repository, edge, { by: known === undefined ? 1 : 0, origin });
+        this.#name(repository, edge, { by, origin });
       }
     }
     for (const [key, edge] of before) {
-      if (!after.has(key)) {
-        this.#tx.delete(key);
+      if (!after.has(key) && this.#tx.delete(key)) {
         this.#name(repository, edge, { by: -1, origin });
       }
     }

@@ -24,6 +24,7 @@ const cases: ReadonlyArray<readonly [path: string, expected: readonly [string, s
   [`/v2/a/_meridian/route/sha256:${hex}`, ["route", "a", `sha256:${hex}`]],
   ["/v2/_meridian/scrub", ["scrub", "", ""]],
   ["/v2/_meridian/collection", ["collection", "", ""]],
+  ["/v2/_meridian/diff", ["diff", "", ""]],
   ["/v2/_meridian/users", ["users", "", ""]],
   ["/v2/_meridian/users/ci%40eu", ["user", "", "ci@eu"]],
   ["/v2/_meridian/users/", undefined],

@@ -10,6 +10,7 @@ export type ResourceName =
   | "status"
   | "scrub"
   | "collection"
+  | "diff"
   | "nodes"
   | "node"
   | "users"
@@ -52,6 +53,7 @@ const TOP: ReadonlyMap<string, Match> = new Map([
   ["/v2/_meridian/replication", top("replication-progress")],
   ["/v2/_meridian/scrub", top("scrub")],
   ["/v2/_meridian/collection", top("collection")],
+  ["/v2/_meridian/diff", top("diff")],
   ["/v2/_meridian/users", top("users")],
   ["/v2/_meridian/grants", top("grants")],
   ["/v2/_meridian/settings", top("settings")],

@@ -44,6 +44,7 @@ import { grantsRoute, userRoute, usersRoute } from "./routes/administration.ts";
 import { blobRoutes } from "./routes/blobs.ts";
 import { catalogRoute } from "./routes/catalog.ts";
 import { collectionRoute } from "./routes/collection.ts";
+import { diffRoute } from "./routes/diff.ts";
 import { livezRoute, readyzRoute } from "./routes/health.ts";
 import { deleteManifest } from "./routes/manifest-delete.ts";
 import { pullManifest } from "./routes/manifest-pull.ts";
@@ -179,6 +180,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     status: statusRoute(parts),
     scrub: scrubRoute(parts),
     collection: collectionRoute(parts),
+    diff: diffRoute(parts),
     nodes: nodesRoute(parts),
     node: nodeRoute(parts),
     users: usersRoute(parts),

@@ -4,6 +4,7 @@ import { homeFolder } from "./home-folder.ts";
 import { addClientConfig } from "./program/client-config.ts";
 import type { CommonOptions } from "./program/command.ts";
 import { addDev } from "./program/dev.ts";
+import { addDiff } from "./program/diff.ts";
 import { addFaults } from "./program/faults.ts";
 import { addCollection } from "./program/gc.ts";
 import { addLogin } from "./program/login.ts";
@@ -38,6 +39,7 @@ export function createProgram(): Command {
   addTag(program);
   addScrub(program);
   addCollection(program);
+  addDiff(program);
   addNode(program);
   addRoute(program);
   addFaults(program);

@@ -34,6 +34,10 @@ export const replicatorConfigSchema = z.strictObject({
     .default(100 * 1024 * 1024),
   /** How often each node is asked whether it holds what it is said to hold, milliseconds; default 1 hour. */
   checkCopiesEveryMs: z.int().min(1_000).default(3_600_000),
+  /** How often this site is compared with those that the configuration names after it, milliseconds; default 1 hour. 0: only by `meridian diff`. */
+  compareEveryMs: z.int().min(0).default(3_600_000),
+  /** Whether what that finds is repaired at once; default true. */
+  compareRepairs: z.boolean().default(true),
   /** Milliseconds without a peer itself after which its log is read from a third site; default 3 000. */
   relayAfterMs: z.int().min(100).default(3_000),
 });

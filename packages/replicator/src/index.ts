@@ -2,6 +2,7 @@ export type { RunningFetch } from "./blob-fetcher.ts";
 export { type CollectionConfig, collectionConfigSchema } from "./collection/config.ts";
 export { registerRetirement } from "./collection/retirement-service.ts";
 export { type ReplicatorConfig, replicatorConfigSchema } from "./config.ts";
+export { registerViewDiff } from "./diff/view-diff-service.ts";
 export {
   type Replicator,
   type ReplicatorCatalog,

@@ -13,6 +13,7 @@ import { type CollectionOptions, startCollection } from "./collection/service.ts
 import type { ReplicatorConfig } from "./config.ts";
 import { type Copies, startCopies } from "./copies.ts";
 import { CopyRepair } from "./copy-repair.ts";
+import { startComparisons } from "./diff/service.ts";
 import { type CompleteImage, PendingImages } from "./pending-images.ts";
 import { PresencePublisher } from "./presence-publisher.ts";
 import { type RecordAdopter, RecordLinks, type StreamFinder } from "./record-links.ts";
@@ -184,6 +185,17 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
   const { repairEveryMs: everyMs, fetchTimeoutMs } = config;
   const repair = { catalog, peers, monitor, publisher, mayHold, everyMs, fetchTimeoutMs, clock, timers, log };
   starting.use(new CopyRepair(repair));
+  starting.use(
+    startComparisons({
+      ...deps,
+      log,
+      wanted,
+      rescan: () => tracker.rescan(),
+      everyMs: config.compareEveryMs,
+      repairs: config.compareRepairs,
+      retireAfterMs: deps.collection?.config.retireAfterMs ?? Number.MAX_SAFE_INTEGER,
+    }),
+  );
   const restricted = (): boolean => isRestricted(deps.settings, site);
   const { residencyEveryMs } = config;
   const sweep = { catalog, peers, mayHold, isRestricted: restricted, everyMs: residencyEveryMs, timers, log };

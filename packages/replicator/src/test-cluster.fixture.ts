@@ -12,13 +12,14 @@ import {
   type Topology,
 } from "@meridian/cluster";
 import { type EventLogs, openEmbeddedLogs } from "@meridian/eventlog";
-import { createMemoryStore } from "@meridian/keyvalue";
+import { createMemoryStore, type OrderedStore } from "@meridian/keyvalue";
 import { ContentError, type Digest, digestOf, parseDigest } from "@meridian/oci";
 import { RepositorySettingsTable } from "@meridian/policy";
 import { createRpcServer, type RpcServer } from "@meridian/rpc";
 import { type Clock, createSystemClock, type Logger, systemRandom, systemTimers, type Timers } from "@meridian/runtime";
-import { blobV1 } from "@meridian/wire";
+import { blobV1, nodeV1 } from "@meridian/wire";
 import { type ReplicatorConfig, replicatorConfigSchema } from "./config.ts";
+import { registerViewDiff } from "./diff/view-diff-service.ts";
 import { type Replicator, startReplicator } from "./service.ts";
 
 export const silent: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => silent };
@@ -109,6 +110,8 @@ export class TestSite implements AsyncDisposable {
   /** What the policy sets for repositories, as this site knows it. */
   readonly settings = new RepositorySettingsTable();
   catalog!: OpenCatalog;
+  /** What its catalog has folded. */
+  view!: OrderedStore;
   replicator!: Replicator;
   readonly #cluster: TestCluster;
   readonly #config: ReplicatorConfig;
@@ -130,6 +133,7 @@ export class TestSite implements AsyncDisposable {
     const common = { site: name, clock, timers, random: systemRandom, log: silent };
     site.#logs = site.#open.use(await openEmbeddedLogs({ ...common, path, writer: `${name}/site` }));
     const stores = { view: site.#open.use(createMemoryStore()), outbox: site.#open.use(createMemoryStore()) };
+    site.view = stores.view;
     const catalog = await openCatalog({
       ...common,
       ...stores,
@@ -146,6 +150,9 @@ export class TestSite implements AsyncDisposable {
   async replicate(): Promise<void> {
     this.#rpc = createRpcServer({ log: silent, timers });
     this.#rpc.register(blobV1.BlobNodeService, this.#blobNode());
+    this.#rpc.register(nodeV1.NodeService, this.#nodeInventory());
+    const topology = this.#cluster.topologyOf(this.name);
+    registerViewDiff({ rpc: this.#rpc, topology, catalog: this.catalog, timers });
     this.replicator = await startReplicator(this.#config, {
       topology: this.#cluster.topologyOf(this.name),
       peers: this.#peers(),
@@ -242,6 +249,29 @@ export class TestSite implements AsyncDisposable {
         }
         throw new ContentError("unavailable", "no holder could be reached");
       },
+    };
+  }
+
+  #nodeInventory() {
+    const refuse = async (): Promise<never> => {
+      throw new ContentError("invalid", "not under test");
+    };
+    return {
+      state: async () => ({ node: this.node }),
+      setDraining: refuse,
+      holds: async ({ digests }: nodeV1.HoldsRequest) => ({
+        held: digests.map((digest) => this.blobs.has(parseDigest(digest))),
+      }),
+      list: async ({ after, limit }: nodeV1.ListRequest) => ({
+        blobs: [...this.blobs]
+          .map(([digest, bytes]) => ({ digest, size: BigInt(bytes.byteLength) }))
+          .filter(({ digest }) => digest > after)
+          .sort((a, b) => (a.digest < b.digest ? -1 : 1))
+          .slice(0, limit),
+      }),
+      drainBlobs: refuse,
+      removeDrained: refuse,
+      keepBlobs: refuse,
     };
   }
 

@@ -109,3 +109,14 @@ test("keeps what is stored in one step, unless it is deleted meanwhile", async (
   await putting;
   assert.equal(cached.cached(digestOf(pattern(10))), undefined);
 });
+
+test("what is in memory and no longer stored is not said to be stored", async () => {
+  const { store } = watched();
+  await using cached = withSmallBlobCache(store, { maxBlobBytes: 100, maxBytes: 1000 });
+  const digest = await put(cached, "s", pattern(100));
+  await using _read = await cached.open(digest);
+  assert.equal((await cached.stat(digest))?.size, 100);
+  await store.delete(digest);
+  assert.equal(await cached.stat(digest), undefined);
+  assert.equal(cached.cached(digest), undefined);
+});

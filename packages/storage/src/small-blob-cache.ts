@@ -80,8 +80,10 @@ class SmallBlobCache {
   }
 
   async stat(digest: Digest): Promise<BlobInfo | undefined> {
-    const content = this.#kept.get(digest);
-    return content === undefined ? this.#store.stat(digest) : { digest, size: content.byteLength };
+    const info = await this.#store.stat(digest);
+    // What is in memory is right, but whoever asks wants to know whether it is stored.
+    if (info === undefined) this.forget(digest);
+    return info;
   }
 
   /** What was just pushed or fetched is pulled soon, at the latest by the next site. */

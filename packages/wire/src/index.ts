@@ -1,6 +1,7 @@
 export * as authV1 from "./gen/meridian/auth/v1/auth_pb.ts";
 export * as blobV1 from "./gen/meridian/blob/v1/blob_pb.ts";
 export * as collectionV1 from "./gen/meridian/collection/v1/collection_pb.ts";
+export * as diffV1 from "./gen/meridian/diff/v1/diff_pb.ts";
 export * as linkV1 from "./gen/meridian/link/v1/link_pb.ts";
 export * as newsV1 from "./gen/meridian/news/v1/news_pb.ts";
 export * as nodeV1 from "./gen/meridian/node/v1/node_pb.ts";

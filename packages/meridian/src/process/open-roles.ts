@@ -8,7 +8,7 @@ import { openLmdbStore } from "@meridian/keyvalue";
 import { deriveKey, type LimitStore, openLimitStore } from "@meridian/limits";
 import { fileTlsSource } from "@meridian/pki";
 import { createTokenVerifier, openPolicy, type Policy, type PolicyLogClient } from "@meridian/policy";
-import { registerRetirement, startReplicator } from "@meridian/replicator";
+import { registerRetirement, registerViewDiff, startReplicator } from "@meridian/replicator";
 import { type HealthCheck, systemRandom as random, systemTimers as timers } from "@meridian/runtime";
 import { withSmallBlobCache } from "@meridian/storage";
 import { policyV1 } from "@meridian/wire";
@@ -141,6 +141,7 @@ export async function openCatalogOf(base: Foundation, logs: EventLogs, stack: As
     }),
   );
   registerRetirement({ rpc: base.rpc, topology, catalog, timers });
+  registerViewDiff({ rpc: base.rpc, topology, catalog, timers });
   // A gateway brings this check itself.
   if (!roles.has(Role.gateway)) base.checks.push(catalogCheck(catalog));
   return catalog;
