@@ -1,5 +1,5 @@
 import { mkdir, statfs } from "node:fs/promises";
-import type { Logger } from "@meridian/runtime";
+import type { Logger, Timers } from "@meridian/runtime";
 import { type Database, open, type RootDatabase } from "lmdb";
 import { boundsOf } from "./bounds.ts";
 import { adoptFormat } from "./format.ts";
@@ -7,7 +7,12 @@ import { keyProblem, requireKey } from "./key.ts";
 import { KeyValueError } from "./key-value-error.ts";
 import type { KeyRange, OrderedStore, OrderedTransaction } from "./ordered-store.ts";
 import { requireSynchronous } from "./synchronous.ts";
-import { enterVolatileFolder, leaveVolatileFolder } from "./volatile-folder.ts";
+import {
+  condemnVolatileFolder,
+  enterVolatileFolder,
+  leaveVolatileFolder,
+  trustVolatileFolder,
+} from "./volatile-folder.ts";
 
 /** Where an LMDB store is and what is expected in it. */
 export interface LmdbStoreOptions {
@@ -24,7 +29,29 @@ export interface LmdbStoreOptions {
    * process, and is empty after the machine went down under it. `flushed` then has nothing to wait for. Default false.
    */
   readonly volatile?: boolean;
+  /** With `volatile`: the store may be dropped whenever it does not work, and what is done then. Default: never. */
+  readonly droppable?: DroppableStore;
   readonly log?: Logger;
+}
+
+/** A store that is made again when it is damaged. */
+export interface DroppableStore {
+  /**
+   * Called once when a page cannot be read. The store is dropped when it is opened the next time, so the process had
+   * better end.
+   */
+  readonly corrupted: (error: unknown) => void;
+  /** To tell a process that dies of the store from one that lives with it. */
+  readonly timers: Timers;
+}
+
+/** A process that has lived so long with a store did not die of it, in milliseconds. */
+const TRUSTED_AFTER_MS = 20_000;
+/** What LMDB says of pages that make no sense. */
+const CORRUPT = /MDB_(?:PAGE_NOTFOUND|CORRUPTED|INVALID|PANIC)/;
+
+function isCorrupt(error: unknown): boolean {
+  return error instanceof Error && CORRUPT.test(error.message);
 }
 
 /** A failed write with less than this free is told as a full disk, in bytes. */
@@ -55,12 +82,23 @@ const utf8Keys = {
  * @throws KeyValueError `open` when the folder cannot be used, `format` when the file is of another format.
  */
 export async function openLmdbStore(options: LmdbStoreOptions): Promise<OrderedStore> {
-  const { path, format = 1, upgrade, mapSizeBytes = 2 ** 30, volatile = false, log } = options;
-  const root = await openEnvironment({ path, mapSize: mapSizeBytes, volatile, log });
+  try {
+    return await openStore(options);
+  } catch (error) {
+    if (options.droppable === undefined || !isCorrupt(error)) throw error;
+    condemnVolatileFolder(options.path);
+    return await openStore(options);
+  }
+}
+
+async function openStore(options: LmdbStoreOptions): Promise<OrderedStore> {
+  const { path, format = 1, upgrade, mapSizeBytes = 2 ** 30, volatile = false, droppable, log } = options;
+  const parts = { path, mapSize: mapSizeBytes, volatile, droppable: droppable !== undefined, log };
+  const root = await openEnvironment(parts);
   try {
     const entries = root.openDB<Buffer, string>("entries", { encoding: "binary", keyEncoder: utf8Keys } as object);
     const meta = root.openDB<Buffer, string>("meta", { encoding: "binary", keyEncoder: utf8Keys } as object);
-    const store = new LmdbStore({ path, root, entries, volatile, log });
+    const store = new LmdbStore({ path, root, entries, volatile, droppable, log });
     await adoptFormat({ path, format, upgrade, meta, entries: transactionOver(entries), root, volatile });
     return store;
   } catch (error) {
@@ -73,12 +111,13 @@ async function openEnvironment(parts: {
   path: string;
   mapSize: number;
   volatile: boolean;
+  droppable: boolean;
   log: Logger | undefined;
 }): Promise<RootDatabase> {
-  const { path, mapSize, volatile, log } = parts;
+  const { path, mapSize, volatile } = parts;
   try {
     await mkdir(path, { recursive: true, mode: 0o700 });
-    if (volatile) await enterVolatileFolder(path, log);
+    if (volatile) await enterVolatileFolder(path, parts);
     return open({
       path,
       noSubdir: false,
@@ -101,6 +140,9 @@ class LmdbStore implements OrderedStore {
   readonly #entries: Database<Buffer, string>;
   readonly #volatile: boolean;
   readonly #log: Logger | undefined;
+  readonly #droppable: DroppableStore | undefined;
+  readonly #trusting: Disposable | undefined;
+  #corrupt = false;
   #running: Promise<void> | undefined;
   #following: Promise<void> | undefined;
   #commitFailed = false;
@@ -111,6 +153,7 @@ class LmdbStore implements OrderedStore {
     root: RootDatabase;
     entries: Database<Buffer, string>;
     volatile: boolean;
+    droppable: DroppableStore | undefined;
     log: Logger | undefined;
   }) {
     this.#volatile = parts.volatile;
@@ -118,15 +161,49 @@ class LmdbStore implements OrderedStore {
     this.#root = parts.root;
     this.#entries = parts.entries;
     this.#log = parts.log;
+    this.#droppable = parts.droppable;
+    this.#trusting = parts.droppable?.timers.after(TRUSTED_AFTER_MS, () => void this.#trust());
   }
 
   get(key: string): Uint8Array | undefined {
-    return getFrom(this.#open(), key);
+    const entries = this.#open();
+    try {
+      return getFrom(entries, key);
+    } catch (error) {
+      throw this.#judged(error);
+    }
   }
 
   range(range: KeyRange): Iterable<readonly [string, Uint8Array]> {
     const entries = this.#open();
-    return { [Symbol.iterator]: () => rangeFrom(entries, range) };
+    return { [Symbol.iterator]: () => this.#judgedRange(entries, range) };
+  }
+
+  *#judgedRange(entries: Database<Buffer, string>, range: KeyRange): Generator<readonly [string, Uint8Array]> {
+    try {
+      yield* rangeFrom(entries, range);
+    } catch (error) {
+      throw this.#judged(error);
+    }
+  }
+
+  async #trust(): Promise<void> {
+    if (this.#corrupt || this.#closed !== undefined) return;
+    await trustVolatileFolder(this.#path).catch((error: unknown) => {
+      this.#log?.debug("the mark of a store could not be written", { path: this.#path, error });
+    });
+  }
+
+  /** The error itself; when it says that a page makes no sense the store is given up. */
+  #judged(error: unknown): unknown {
+    if (this.#droppable === undefined || this.#corrupt || !isCorrupt(error)) {
+      return error;
+    }
+    this.#corrupt = true;
+    this.#log?.error("a store is damaged: it is dropped when it is opened again", { path: this.#path, error });
+    condemnVolatileFolder(this.#path);
+    this.#droppable.corrupted(error);
+    return error;
   }
 
   async transaction<T>(change: (tx: OrderedTransaction) => T): Promise<T> {
@@ -146,8 +223,8 @@ class LmdbStore implements OrderedStore {
       this.#commitFailed = false;
       return result;
     } catch (error) {
-      if (failure !== undefined) throw failure.error;
-      throw await this.#writeError(error);
+      if (failure !== undefined) throw this.#judged(failure.error);
+      throw await this.#writeError(this.#judged(error));
     }
   }
 
@@ -201,6 +278,7 @@ class LmdbStore implements OrderedStore {
   }
 
   async #close(): Promise<void> {
+    this.#trusting?.[Symbol.dispose]();
     await (this.#following ?? this.#running)?.catch(() => undefined);
     // After a failed commit lmdb's close waits for a flush that never comes; one that succeeds ends that.
     if (this.#commitFailed && !(await this.#canCommit())) {
@@ -209,7 +287,7 @@ class LmdbStore implements OrderedStore {
     }
     if (this.#volatile) await syncEnvironment(this.#root);
     await this.#root.close();
-    if (this.#volatile) await leaveVolatileFolder(this.#path);
+    if (this.#volatile && !this.#corrupt) await leaveVolatileFolder(this.#path);
   }
 
   async #canCommit(): Promise<boolean> {
