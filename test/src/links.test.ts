@@ -104,6 +104,20 @@ describe("links that are cut, healed and slow", () => {
     await until("eu sees us's", () => at("eu").pull("split/right", "v1"), 20_000);
   });
 
+  test("a direct link that is cut both ways, or one way, whichever, is gone round by the third site", async () => {
+    for (const [index, cut] of [["eu-us"], ["eu-us", "--one-way"], ["us-eu", "--one-way"]].entries()) {
+      await meridian("link", "cut", ...cut);
+      const image = makeImage(10_000);
+      await at("eu").push("round/app", `v${index}`, image);
+      const pulled = await until("us has it", () => at("us").pull("round/app", `v${index}`), 20_000);
+      assert.equal(pulled.digest, image.digest, cut.join(" "));
+      const back = makeImage(10_000);
+      await at("us").push("round/app", `back${index}`, back);
+      await until("eu has us's", () => at("eu").pull("round/app", `back${index}`), 20_000);
+      await meridian("link", "heal", "eu-us");
+    }
+  });
+
   test("a one-way cut is healed as well, and unknown links are refused with the names there are", async () => {
     await meridian("link", "cut", "eu-us", "--one-way", "--reset");
     assert.equal(await linkState("eu", "us"), "cut");

@@ -39,7 +39,7 @@ test("of an origin's old copy only that is published which neither its new copy 
 test("no deletion is said to be dead while an old copy may still be published", async () => {
   await using site = await openTestSite("eu");
   const { view } = new SimulatedSite("eu", { clock: createSystemClock() });
-  const retirement = retirementOf({ site: "eu", view, logs: site.logs });
+  const retirement = retirementOf({ site: "eu", view, logs: site.logs, life: { restoring: undefined } });
   assert.deepEqual(await retirement.areDead(["rt r gone"], 1n), [true]);
   await site.logs.open("OLD_us", { sessions: false });
   await assert.rejects(retirement.areDead(["rt r gone"], 1n), { name: "ContentError", kind: "unavailable" });

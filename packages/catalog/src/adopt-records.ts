@@ -23,7 +23,7 @@ export interface AdoptOptions {
 
 /**
  * Publishes in this site's own log, merged, those records of an origin's old copy that neither the new copy nor the own
- * log holds: the origin lost them. Payloads that are no records are left out with an error in the log.
+ * log holds: the origin lost them. Of the site itself: those of what its peers hold that its own log has lost. Payloads that are no records are left out with an error in the log.
  * @throws ContentError `unavailable` when a log goes away: nothing is lost by doing it again.
  */
 export async function adoptRecords(
@@ -36,9 +36,12 @@ export async function adoptRecords(
   using deadline = new Deadline({ timers, ms: TIMEOUT_MS, message });
   const { signal } = deadline;
   const log = await fold.untilOwnLog(signal);
-  const other = { log: await logs.open(`FROM_${origin}`), site: origin };
+  // Of the site's own lost log there is no copy here.
+  const other = origin === options.site ? undefined : { log: await logs.open(`FROM_${origin}`), site: origin };
   const records = payloads.flatMap((payload) => readRecord(payload, origin, options.log) ?? []);
-  await Promise.all(records.map((record) => publishUnlessHeld({ ...options, log, other, record, signal })));
+  await Promise.all(
+    records.map((record) => publishUnlessHeld({ ...options, log, ...(other && { other }), record, signal })),
+  );
 }
 
 function readRecord(payload: Uint8Array, origin: string, log: Logger): recordV1.Record | undefined {

@@ -4,6 +4,7 @@ import type { Bulletin } from "@meridian/eventlog";
 import { systemRandom, type Timers } from "@meridian/runtime";
 import { decodeAnnouncement } from "./announcement.ts";
 import { BulletinExchange } from "./bulletin-exchange.ts";
+import { Lives } from "./lives.ts";
 import { Positions } from "./positions.ts";
 import { createManualClock, createRecordingLogger } from "./simulated-site.ts";
 
@@ -65,7 +66,7 @@ function createWorld() {
       }
     },
     async join(name: string, { serving = true, folded = 0, process = name } = {}) {
-      const positions = new Positions();
+      const positions = new Positions(new Lives());
       if (folded > 0) positions.set("eu", at(folded));
       const exchange = new BulletinExchange({
         site: "eu",

@@ -2,6 +2,7 @@ import type { Digest } from "@meridian/oci";
 import type { recordV1 } from "@meridian/wire";
 import type { Collectable } from "./collectable.ts";
 import type { Comparable } from "./comparable.ts";
+import type { LogLife } from "./own-log-life.ts";
 import type { Retirement } from "./retirement.ts";
 import type { TagWrite } from "./tag-history.ts";
 
@@ -211,6 +212,8 @@ export interface Catalog extends CatalogReader, CatalogWriter, AsyncDisposable {
   readonly collectable: Collectable;
   readonly retirement: Retirement;
   readonly comparable: Comparable;
+  /** Whether the site's log has what it ever had: it takes no writes before. */
+  readonly life: LogLife;
   /**
    * The writes of a tag at all sites, the newest first, as far as they are known here and kept.
    * @throws ContentError `unavailable` when the site's log cannot be read.
@@ -222,7 +225,7 @@ export interface Catalog extends CatalogReader, CatalogWriter, AsyncDisposable {
   readonly ready: boolean;
   /**
    * Resolves once the view shows the version token or newer.
-   * @throws ContentError `unavailable` when the signal's deadline passes first, `invalid` when the token is malformed, `precondition` when it names a lost incarnation.
+   * @throws ContentError `unavailable` when the signal's deadline passes first, `invalid` when the token is malformed, `precondition` when it names what a log has lost.
    */
   reached(version: string, signal: AbortSignal): Promise<void>;
   /**

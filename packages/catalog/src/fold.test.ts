@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { create } from "@bufbuild/protobuf";
-import type { EventLog, Incarnation } from "@meridian/eventlog";
+import { type EventLog, encodeLife, type Incarnation, lifeSubject } from "@meridian/eventlog";
 import { createMemoryStore, type OrderedStore } from "@meridian/keyvalue";
 import { createSystemClock } from "@meridian/runtime";
 import { recordV1 } from "@meridian/wire";
@@ -134,11 +134,15 @@ test("a copy that was dropped for a new incarnation is read from its start, on t
   await until(() => catalog.foldedPosition("us")?.sequence === 9);
   const lost = catalog.version();
   await site.logs.drop("FROM_us");
-  const next = await site.logs.open("FROM_us", { incarnation: { created: 8n, id: "us-2" } });
-  await copy(next, tagRecord("b", "m2", Date.now() - 5), 2, { incarnation: { created: 8n, id: "us-2" } });
+  const incarnation = { created: 8n, id: "us-2" };
+  const next = await site.logs.open("FROM_us", { incarnation });
+  await copy(next, tagRecord("b", "m2", Date.now() - 5), 2, { incarnation });
   await until(() => named(catalog, "b") === digestFor("m2"));
   assert.equal(named(catalog, "a"), digestFor("m1"));
   assert.deepEqual(catalog.foldedPosition("us"), { incarnation: "us-2", sequence: 2 });
+  await assert.rejects(catalog.reached(lost, AbortSignal.abort()), { kind: "unavailable" }, "us has not said yet");
+  const payload = encodeLife("us", incarnation, { state: recordV1.LifeState.WHOLE });
+  await next.append({ subject: lifeSubject("META_us", incarnation), payload, origin: { incarnation, sequence: 3 } });
   await assert.rejects(catalog.reached(lost, AbortSignal.timeout(1_000)), { kind: "precondition" });
 });
 

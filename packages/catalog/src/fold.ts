@@ -2,7 +2,7 @@ import type { EventLog, EventLogs, LogEntry } from "@meridian/eventlog";
 import { ContentError } from "@meridian/oci";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 import { decodeRecord } from "./merge.ts";
-import { StreamFold } from "./stream-fold.ts";
+import { StreamFold, type StreamFoldOptions } from "./stream-fold.ts";
 import { originOf, type StreamOrigin } from "./stream-origin.ts";
 import type { View } from "./view.ts";
 
@@ -18,6 +18,8 @@ export interface FoldOptions {
   readonly log: Logger;
   /** Whether to show entries as soon as may be, which costs a little more: see `ahead` of a log's tail. */
   readonly ahead: boolean;
+  /** Called when the site's own log has lost what was folded of it. */
+  readonly onLost?: StreamFoldOptions["onLost"];
   /** Told the subject of each line of a tag's history that passes. */
   readonly onHistory?: (stream: string, subject: string) => void;
 }
@@ -149,7 +151,8 @@ export class Fold implements AsyncDisposable {
         }
       }
     };
-    const fold = new StreamFold({ ...this.#options, origin, onCaughtUp });
+    const onLost = origin.own ? this.#options.onLost : undefined;
+    const fold = new StreamFold({ ...this.#options, origin, onCaughtUp, onLost });
     const ended = fold.run(this.#stopping.signal).finally(() => {
       this.#running.delete(origin.stream);
     });

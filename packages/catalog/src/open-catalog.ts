@@ -16,6 +16,7 @@ import { HistoryKeeper } from "./history-keeper.ts";
 import { createHlcClock, DEFAULT_MAX_SKEW_MS } from "./hlc.ts";
 import { requireRecord } from "./merge.ts";
 import { Outbox, type OutboxEntry } from "./outbox.ts";
+import { type LogLife, OwnLogLife } from "./own-log-life.ts";
 import { PinKeeper } from "./pin-keeper.ts";
 import { Pins } from "./pins.ts";
 import { type Retirement, retirementOf } from "./retirement.ts";
@@ -39,6 +40,11 @@ export interface CatalogOptions {
   readonly serving: boolean;
   /** True when no other process of the site can exist, as with the embedded log: ready without listening for others. */
   readonly alone?: boolean;
+  /**
+   * True when no write is taken before the site's log has what its peers hold of earlier lives of it: somebody has to
+   * bring that in, then (the replicator does). Default: the log is as it is.
+   */
+  readonly restores?: boolean;
   readonly logs: EventLogs;
   /** Droppable: folded again from the logs when it is empty. Closed by its owner, after the catalog. */
   readonly view: OrderedStore;
@@ -67,7 +73,7 @@ export interface CatalogOptions {
 export interface OpenCatalog extends Catalog {
   /** A peer has durably copied this site's log up to the cursor: outbox entries up to there need not be kept. */
   reportCopied(site: string, cursor: Cursor): void;
-  /** Publishes in the own log those records of an origin that its log has lost: see adopt-records.ts. */
+  /** Publishes in the own log those records of an origin, or of the site itself, that its log has lost: see adopt-records.ts. */
   adopt(origin: string, payloads: readonly Uint8Array[]): Promise<void>;
   /** Looks for copies of peers' logs now, instead of within a second. */
   lookForStreams(): Promise<void>;
@@ -91,14 +97,18 @@ export async function openCatalog(options: CatalogOptions): Promise<OpenCatalog>
   const kept = options.history ?? DEFAULT_HISTORY;
   const keeper = options.tidiesHistory ? opened.use(new HistoryKeeper({ ...options, kept })) : undefined;
   const onHistory = keeper && ((stream: string, subject: string): void => keeper.noted(stream, subject));
-  const fold = opened.use(new Fold({ ...options, ahead: options.serving, view, onHistory }));
+  const onLost = (check: Parameters<LogLife["foundLost"]>[0]): void => void life.foundLost(check);
+  const fold = opened.use(new Fold({ ...options, ahead: options.serving, view, onHistory, onLost }));
+  const life = opened.use(new OwnLogLife({ ...options, view, fold, restores: options.restores ?? false }));
   const exchange = opened.use(openExchange(options, view, fold));
   // The site's own writes wait for the other gateways; how far these are in peers' logs is told with the next heartbeat.
   const moving = view.positions.onMoved((origin) => (origin === site ? exchange.moved() : undefined));
   opened.use(moving);
-  const catalogWriter = opened.use(new Writer({ ...options, logs, view, fold, exchange, outbox, hlc }));
+  const catalogWriter = opened.use(new Writer({ ...options, logs, view, fold, exchange, outbox, hlc, life }));
   const { store, forMs } = options.pins ?? { store: opened.use(createMemoryStore()), forMs: DEFAULT_PIN_MS };
-  const pins = opened.use(new PinKeeper({ ...options, view, fold, hlc, pins: new Pins({ ...options, store, forMs }) }));
+  const pins = opened.use(
+    new PinKeeper({ ...options, view, fold, hlc, life, pins: new Pins({ ...options, store, forMs }) }),
+  );
   // Pins do not outlive the machine; writes that wait do, and count on what their clients had pinned.
   for (const digest of digestsIn(outbox.entries())) {
     pins.hold(digest);
@@ -113,8 +123,9 @@ export async function openCatalog(options: CatalogOptions): Promise<OpenCatalog>
     exchange,
     writer: catalogWriter,
     pins,
-    retirement: retirementOf({ site, view, logs }),
     comparable: comparableOf({ ...options, view, fold }),
+    life,
+    retirement: retirementOf({ site, view, logs, life }),
     adopting: { ...options, fold, view },
     history: (repository: string, tag: string) =>
       readTagHistory({ logs, site, kept, nowMs: clock.now() }, repository, tag),
@@ -150,6 +161,7 @@ interface Parts {
   readonly exchange: FoldExchange;
   readonly writer: Writer;
   readonly pins: PinKeeper;
+  readonly life: LogLife;
   readonly retirement: Retirement;
   readonly comparable: Comparable;
   readonly adopting: AdoptOptions;
@@ -204,6 +216,10 @@ class FoldedCatalog implements OpenCatalog {
 
   get pins(): CatalogPins {
     return this.#parts.pins;
+  }
+
+  get life(): LogLife {
+    return this.#parts.life;
   }
 
   get ready(): boolean {

@@ -6,7 +6,7 @@ import { Deadline } from "./deadline.ts";
 import type { Fold } from "./fold.ts";
 import type { HlcClock } from "./hlc.ts";
 import type { Pin, Pins } from "./pins.ts";
-import { relink } from "./relink.ts";
+import { type RelinkParts, relink } from "./relink.ts";
 import { isLinked, readStanding } from "./standing.ts";
 import type { View } from "./view.ts";
 import type { ViewChanges } from "./view-changes.ts";
@@ -17,6 +17,7 @@ export interface PinKeeperOptions {
   readonly view: View;
   readonly fold: Fold;
   readonly hlc: HlcClock;
+  readonly life?: RelinkParts["life"];
   readonly timers: Timers;
   readonly log: Logger;
 }

@@ -1,5 +1,6 @@
 import { compareIncarnations } from "@meridian/eventlog";
 import { ContentError } from "@meridian/oci";
+import type { Lives } from "./lives.ts";
 import { formatVersion, type Position, parseVersion, type VersionVector } from "./version-token.ts";
 
 /** How far this view shows each origin's log; whoever waits for a position is woken when one moves. */
@@ -7,7 +8,13 @@ export class Positions {
   readonly #shown = new Map<string, Position>();
   readonly #waiting = new Set<() => void>();
   readonly #listeners = new Set<(origin: string) => void>();
+  readonly #onWoken = new Set<() => void>();
+  readonly #lives: Lives;
   #token: string | undefined;
+
+  constructor(lives: Lives) {
+    this.#lives = lives;
+  }
 
   get(origin: string): Position | undefined {
     return this.#shown.get(origin);
@@ -41,6 +48,12 @@ export class Positions {
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
+  /** Calls `listener` whenever those who wait look again, until disposed. */
+  onWoken(listener: () => void): Disposable {
+    this.#onWoken.add(listener);
+    return { [Symbol.dispose]: () => void this.#onWoken.delete(listener) };
+  }
+
   /** The vector as a token; made once per change. */
   version(): string {
     this.#token ??= formatVersion(this.#shown);
@@ -51,6 +64,9 @@ export class Positions {
   wake(): void {
     for (const look of [...this.#waiting]) {
       look();
+    }
+    for (const listener of this.#onWoken) {
+      listener();
     }
   }
 
@@ -99,9 +115,13 @@ export class Positions {
       return sequence === 0;
     }
     const order = compareIncarnations(shown.incarnation, incarnation);
-    if (order > 0) {
-      throw new ContentError("precondition", `the version names a log of ${site} that was lost`);
+    if (order <= 0) {
+      return order === 0 && shown.sequence >= sequence;
     }
-    return order === 0 && shown.sequence >= sequence;
+    const coverage = this.#lives.covers(site, shown, { incarnation, sequence });
+    if (coverage === "lost") {
+      throw new ContentError("precondition", `the version names what the log of ${site} has lost`);
+    }
+    return coverage === "shown";
   }
 }

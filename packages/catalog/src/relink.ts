@@ -1,4 +1,5 @@
 import type { EventLog } from "@meridian/eventlog";
+import { ContentError } from "@meridian/oci";
 import type { Timers } from "@meridian/runtime";
 import type { recordV1 } from "@meridian/wire";
 import { type Intent, planCommit, recordsOf } from "./commit-plan.ts";
@@ -6,6 +7,7 @@ import type { Fold } from "./fold.ts";
 import type { HlcClock } from "./hlc.ts";
 import { findRecord } from "./lookups.ts";
 import { latestTime } from "./merge.ts";
+import type { LogLife } from "./own-log-life.ts";
 import type { Pin } from "./pins.ts";
 import { publishAtOnce } from "./publish-at-once.ts";
 import { publishRecord } from "./publish-record.ts";
@@ -17,6 +19,8 @@ export interface RelinkParts {
   readonly view: View;
   readonly fold: Fold;
   readonly hlc: HlcClock;
+  /** What may keep the site from taking writes. */
+  readonly life?: Pick<LogLife, "restoring">;
   readonly timers: Timers;
 }
 
@@ -34,6 +38,11 @@ interface Item {
 export async function relink(pins: readonly Pin[], parts: RelinkParts, signal: AbortSignal): Promise<void> {
   const { fold, hlc, view } = parts;
   const log = await fold.untilOwnLog(signal);
+  const restoring = parts.life?.restoring;
+  if (restoring !== undefined) {
+    // What is stamped before the log has what it lost could come before what was deleted there.
+    throw new ContentError("unavailable", restoring.message);
+  }
   const plan = planCommit(
     view.store,
     pins.map((pin) => ({ kind: "link", ...pin })),

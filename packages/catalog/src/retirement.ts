@@ -6,6 +6,7 @@ import type { Scanned } from "./collectable.ts";
 import { registerNameOf, SEPARATOR, subjectOf } from "./keys.ts";
 import { findRecord } from "./lookups.ts";
 import { decodeRecord, isAlive, latestTime } from "./merge.ts";
+import type { LogLife } from "./own-log-life.ts";
 import { originOf } from "./stream-origin.ts";
 import type { View } from "./view.ts";
 import { isLiveRow, REGISTERS, under } from "./view-layout.ts";
@@ -33,10 +34,12 @@ export function retirementOf({
   site,
   view,
   logs,
+  life,
 }: {
   readonly site: string;
   readonly view: View;
   readonly logs: EventLogs;
+  readonly life: Pick<LogLife, "restoring">;
 }): Retirement {
   const { store } = view;
   return {
@@ -54,6 +57,8 @@ export function retirementOf({
       return seen < rows ? { items } : { items, next: last };
     },
     async areDead(keys, before) {
+      // What the log had may be on its way back.
+      if (life.restoring !== undefined) throw new ContentError("unavailable", life.restoring.message);
       await requireNoOldCopies(logs);
       const origins = await originsOf(site, logs);
       const dead = keys.map((key) => isOldDeletion(findRecord(store, key)?.record, before));

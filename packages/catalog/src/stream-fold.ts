@@ -1,7 +1,19 @@
-import type { Cursor, EventLog, EventLogs, LogEntry, TailBatch } from "@meridian/eventlog";
-import { isContentError } from "@meridian/oci";
+import {
+  beginsLaterLife,
+  type Cursor,
+  compareIncarnations,
+  confirmedCheck,
+  decodeLife,
+  type EventLog,
+  type EventLogs,
+  type LogEntry,
+  type ResumeCheck,
+  type TailBatch,
+} from "@meridian/eventlog";
+import { ContentError, isContentError } from "@meridian/oci";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 import { subjectKind } from "./keys.ts";
+import type { IncomingLife } from "./lives.ts";
 import { decodeStored } from "./merge.ts";
 import type { StreamOrigin } from "./stream-origin.ts";
 import type { Position } from "./version-token.ts";
@@ -26,6 +38,8 @@ export interface StreamFoldOptions {
   readonly ahead: boolean;
   /** Told the subject of each line of a tag's history that passes. */
   readonly onHistory?: (stream: string, subject: string) => void;
+  /** Called when the stream, in the life of it that was folded, has lost what was folded. */
+  readonly onLost?: ((check: Extract<ResumeCheck, { ok: false }>) => void) | undefined;
   /** Called each time the stream was opened, checked and read to the head it had then. */
   readonly onCaughtUp: () => void;
 }
@@ -110,9 +124,9 @@ export class StreamFold {
 
   /** The place to go on from; undefined to read all. */
   async #resume(stream: EventLog): Promise<Cursor | undefined> {
-    const { log, origin, view } = this.#options;
+    const { log, origin, timers, view } = this.#options;
     const cursor = view.cursor(origin)?.cursor;
-    const check = await stream.check(cursor);
+    const check = await confirmedCheck(stream, cursor, timers);
     this.#target = check.head;
     if (check.ok) {
       return cursor;
@@ -121,6 +135,9 @@ export class StreamFold {
       stream: origin.stream,
       reason: check.reason,
     });
+    if (check.lost) {
+      this.#options.onLost?.(check);
+    }
     await view.restart(origin);
     return undefined;
   }
@@ -147,14 +164,32 @@ export class StreamFold {
       return;
     }
     const end = cursor ?? (last === undefined ? undefined : await stream.cursorAt(last.sequence));
+    if (end !== undefined) {
+      this.#requireOneLife(entries, end, known?.cursor);
+    }
     if (end === undefined || (last === undefined && known !== undefined && end.sequence <= known.cursor.sequence)) {
       return;
     }
     const stored = this.#storedAhead(end);
     const reached = this.#position(entries, end) ?? stored ?? known?.reached;
-    await this.#inSlices(entries, (records, done) =>
-      view.fold(origin, records, done ? { cursor: end, reached } : undefined),
+    await this.#inSlices(entries, ({ records, lives }, done) =>
+      view.fold(origin, records, done ? { cursor: end, reached } : undefined, lives),
     );
+  }
+
+  /**
+   * The own log may begin another life while it is tailed, and says so itself. What was folded is checked against it then.
+   * @throws ContentError `unavailable` when it has.
+   */
+  #requireOneLife(entries: readonly LogEntry[], end: Cursor, known: Cursor | undefined): void {
+    const { stream, own } = this.#options.origin;
+    if (!own) {
+      return;
+    }
+    const another = entries.some((entry) => beginsLaterLife(stream, entry, end.incarnation));
+    if (another || (known !== undefined && compareIncarnations(known.incarnation, end.incarnation) !== 0)) {
+      throw new ContentError("unavailable", `log ${stream} has begun another life`);
+    }
   }
 
   /** Shows what the stream does not have on disk yet. */
@@ -167,7 +202,9 @@ export class StreamFold {
       }
     }
     const reached = this.#ahead.at(-1)?.position;
-    await this.#inSlices(entries, (records, done) => view.foldAhead(origin, records, done ? reached : undefined));
+    await this.#inSlices(entries, ({ records, lives }, done) =>
+      view.foldAhead(origin, records, done ? reached : undefined, lives),
+    );
   }
 
   /** The last of what was shown ahead that is on disk by now; undefined when nothing is. */
@@ -179,7 +216,7 @@ export class StreamFold {
   /** Slices, so that the event loop is never kept for long. `fold` resolves with the milliseconds for which it kept it. */
   async #inSlices(
     entries: readonly LogEntry[],
-    fold: (records: readonly IncomingRecord[], done: boolean) => Promise<number>,
+    fold: (incoming: Incoming, done: boolean) => Promise<number>,
   ): Promise<void> {
     const { clock, timers } = this.#options;
     for (let start = 0; ; ) {
@@ -187,9 +224,9 @@ export class StreamFold {
       const slice = entries.slice(start, start + this.#slice);
       start += slice.length;
       const done = start >= entries.length;
-      const records = this.#decode(slice);
+      const incoming = this.#decode(slice);
       const decodedMs = clock.monotonic() - begun;
-      const foldedMs = await fold(records, done);
+      const foldedMs = await fold(incoming, done);
       this.#adapt(slice.length, decodedMs + foldedMs);
       if (done) {
         return;
@@ -216,8 +253,9 @@ export class StreamFold {
       : last.origin && { incarnation: last.origin.incarnation, sequence: last.origin.sequence };
   }
 
-  #decode(entries: readonly LogEntry[]): IncomingRecord[] {
+  #decode(entries: readonly LogEntry[]): Incoming {
     const records: IncomingRecord[] = [];
+    const lives: IncomingLife[] = [];
     for (const { subject, payload, sequence, origin, traceparent } of entries) {
       if (!isFolded(subject)) {
         if (subjectKind(subject) === "history") {
@@ -227,6 +265,10 @@ export class StreamFold {
       }
       try {
         const originSequence = origin?.sequence ?? sequence;
+        if (isLife(subject)) {
+          lives.push({ life: decodeLife(payload), payload, originSequence });
+          continue;
+        }
         records.push({ ...decodeStored(payload), sequence, originSequence, traceparent });
       } catch (error) {
         if (!isContentError(error, "invalid")) {
@@ -235,12 +277,23 @@ export class StreamFold {
         this.#options.log.error("left out an entry that is no record", { subject, sequence, error });
       }
     }
-    return records;
+    return { records, lives };
   }
 }
 
-/** True for the registers that views hold: not for the history, not for sessions, not for kinds of later versions. */
+/** A batch, taken apart. */
+interface Incoming {
+  readonly records: readonly IncomingRecord[];
+  readonly lives: readonly IncomingLife[];
+}
+
+/** True for what views hold: not for the history, not for sessions, not for kinds of later versions. */
 function isFolded(subject: string): boolean {
   const kind = subjectKind(subject);
-  return kind !== undefined && kind !== "history";
+  return isLife(subject) || (kind !== undefined && kind !== "history");
+}
+
+/** True for what a log says of its own lives: views hold it, though it is no register. */
+function isLife(subject: string): boolean {
+  return subject.split(".", 3)[2] === "life";
 }

@@ -7,6 +7,7 @@ import { SEPARATOR } from "./keys.ts";
  *     f                                        format of this layout
  *     c <stream>                               how far the stream is folded, see positions.ts
  *     h <time> <stream> <sequence>             a record from the future, see held.ts
+ *     l <site> <incarnation>                   what a log says of one of its lives: its sequence there in 8 bytes, the record
  *     rt|rm|rl|rb|rr …                         registers, see keys.ts: header, then the canonical record
  *     t <repository> <tag>                     a live tag: digest, size, site, media type
  *     n <repository> <digest> 0<tag>           a live tag names the digest: size, site, media type
@@ -22,7 +23,7 @@ import { SEPARATOR } from "./keys.ts";
  *
  * Rows `n` and `s` of a manifest stand there only while it is visible.
  */
-export const VIEW_FORMAT = "3";
+export const VIEW_FORMAT = "4";
 
 export const FORMAT_KEY = "f";
 

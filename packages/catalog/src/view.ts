@@ -7,6 +7,7 @@ import { cursorKey, encodeFoldCursor, type FoldCursor, readFoldCursor } from "./
 import { type HeldRecord, heldRecords, holdRecord, horizon } from "./held-records.ts";
 import { hlcMs } from "./hlc.ts";
 import { registerName } from "./keys.ts";
+import { type IncomingLife, Lives } from "./lives.ts";
 import { decodeRecord, latestTime } from "./merge.ts";
 import { Positions } from "./positions.ts";
 import { ANSWERS, originOf, type StreamOrigin } from "./stream-origin.ts";
@@ -54,7 +55,9 @@ export interface ViewOptions {
 
 /** The folded view of one process: every write to its store goes through here, and every event comes from here. */
 export class View implements Disposable {
-  readonly positions = new Positions();
+  /** What the logs say of their lives. */
+  readonly lives = new Lives();
+  readonly positions = new Positions(this.lives);
   readonly reader: ViewReader;
   readonly store: OrderedStore;
   readonly #options: ViewOptions;
@@ -81,6 +84,7 @@ export class View implements Disposable {
     if (format === undefined || textOf(format) !== VIEW_FORMAT) {
       await this.clear();
     }
+    this.lives.load(this.store);
     this.#heldChanged();
   }
 
@@ -90,6 +94,7 @@ export class View implements Disposable {
     await this.store.transaction((tx) => tx.put(FORMAT_KEY, Buffer.from(VIEW_FORMAT)));
     this.#cursors.clear();
     this.#ahead.clear();
+    this.lives.load(this.store);
     this.reader.forgetAll();
     this.#heldChanged();
   }
@@ -108,15 +113,22 @@ export class View implements Disposable {
   }
 
   /**
-   * Merges a stream's records, and moves its cursor with them in one transaction when it is given.
-   * Resolves with the milliseconds for which it kept the event loop, its commit included.
+   * Merges a stream's records, and moves its cursor with them in one transaction when it is given. `lives`: what the
+   * stream says among them of its origin's log. Resolves with the milliseconds for which it kept the event loop, its
+   * commit included.
    */
-  async fold(origin: StreamOrigin, records: readonly IncomingRecord[], cursor?: FoldCursor): Promise<number> {
+  async fold(
+    origin: StreamOrigin,
+    records: readonly IncomingRecord[],
+    cursor?: FoldCursor,
+    lives: readonly IncomingLife[] = [],
+  ): Promise<number> {
     const { clock } = this.#options;
     const limit = this.#horizon();
     const { held, begun } = await this.#update((update, tx) => {
       const started = clock.monotonic();
       const ahead = records.filter((incoming) => !this.#applyOrHold(update, tx, { origin, incoming, limit }));
+      this.lives.store(tx, origin.site, lives);
       if (cursor !== undefined) {
         tx.put(cursorKey(origin.stream), encodeFoldCursor(cursor));
       }
@@ -127,6 +139,7 @@ export class View implements Disposable {
       this.#warnHeld(origin, held);
       this.#heldChanged();
     }
+    this.#noteLives(origin, lives);
     if (cursor !== undefined) {
       this.#moved(origin, cursor);
     }
@@ -141,8 +154,9 @@ export class View implements Disposable {
     origin: StreamOrigin,
     records: readonly IncomingRecord[],
     reached: Position | undefined,
+    lives: readonly IncomingLife[] = [],
   ): Promise<number> {
-    const tookMs = await this.fold(origin, records);
+    const tookMs = await this.fold(origin, records, undefined, lives);
     if (reached !== undefined) {
       this.#ahead.set(origin.stream, reached);
       this.#show(origin, this.#cursors.get(origin.stream));
@@ -335,6 +349,13 @@ export class View implements Disposable {
       } catch (error) {
         this.#options.log.error("a listener of the catalog failed", { error });
       }
+    }
+  }
+
+  #noteLives({ own, site }: StreamOrigin, lives: readonly IncomingLife[]): void {
+    this.lives.note(site, lives);
+    for (const { life } of own ? lives : []) {
+      this.#options.observe(life.clock);
     }
   }
 

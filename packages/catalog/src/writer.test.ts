@@ -179,6 +179,7 @@ function breakable(logs: EventLogs): { logs: EventLogs; mode: "work" | "fail-bef
     logs: {
       open: async (...args: Parameters<EventLogs["open"]>) => wrap(await logs.open(...args)),
       streams: () => logs.streams(),
+      renew: (...args: Parameters<EventLogs["renew"]>) => logs.renew(...args),
       drop: (stream: string) => logs.drop(stream),
       bulletin: logs.bulletin,
       probe: async () => {

@@ -15,6 +15,7 @@ import { findRecord } from "./lookups.ts";
 import { encodeRecord, latestTime } from "./merge.ts";
 import type { Outbox, OutboxEntry } from "./outbox.ts";
 import { OutboxKeeper } from "./outbox-keeper.ts";
+import type { LogLife } from "./own-log-life.ts";
 import { publishAtOnce } from "./publish-at-once.ts";
 import { publishRecord } from "./publish-record.ts";
 import { formatVersion, type Position } from "./version-token.ts";
@@ -33,6 +34,8 @@ export interface WriterOptions {
   readonly exchange: FoldExchange;
   readonly outbox: Outbox;
   readonly hlc: HlcClock;
+  /** What may keep the site from taking writes. */
+  readonly life?: Pick<LogLife, "restoring" | "checked">;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly log: Logger;
@@ -292,16 +295,25 @@ export class Writer implements Pick<CatalogWriter, "commit">, AsyncDisposable {
 
   /** @throws ContentError `unavailable` while the log takes no writes: nothing is written then. */
   async #writableLog(signal: AbortSignal): Promise<EventLog> {
-    const { clock, fold, logs } = this.#options;
+    const { clock, fold, life, logs } = this.#options;
     if (this.#closed) {
       throw new ContentError("unavailable", "the catalog was closed");
+    }
+    await life?.checked();
+    const restoring = life?.restoring;
+    if (restoring !== undefined) {
+      throw new ContentError("unavailable", restoring.message);
     }
     const now = clock.monotonic();
     if (fold.ownLog === undefined || now - this.#probedAt >= PROBE_EVERY_MS) {
       await logs.probe(signal);
       this.#probedAt = now;
     }
-    return fold.untilOwnLog(signal);
+    const log = await fold.untilOwnLog(signal);
+    if (life?.restoring !== undefined) {
+      throw new ContentError("unavailable", life.restoring.message);
+    }
+    return log;
   }
 }
 

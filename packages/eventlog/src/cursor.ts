@@ -49,7 +49,13 @@ export function cursorOf(sequence: number, place: Place): Cursor {
 export function checkCursor(cursor: Cursor, place: Place): ResumeCheck {
   const { incarnation, head } = place;
   const reason = mismatch(cursor, place);
-  return reason === undefined ? { ok: true, incarnation, head } : { ok: false, incarnation, head, reason };
+  if (reason === undefined) return { ok: true, incarnation, head };
+  return { ok: false, incarnation, head, reason, lost: isLost(cursor, place) };
+}
+
+/** A tail that was filled again begins with a session: where there is none at all, the cursor's own has expired. */
+function isLost(cursor: Cursor, { incarnation, head, witness }: Place): boolean {
+  return sameIncarnation(cursor.incarnation, incarnation) && (cursor.sequence > head || witness !== undefined);
 }
 
 /** Throws ContentError `precondition` unless a check went well. */
@@ -98,10 +104,11 @@ function splitOrigin(hash: Uint8Array | undefined): { hash: Uint8Array; origin: 
   return { hash: hash.subarray(0, 32), origin: Number(Buffer.from(hash).readBigUInt64BE(32)) };
 }
 
-/** A new life of a stream, stamped by the clock. */
-export function newIncarnation(clock: Clock, random: Random): Incarnation {
+/** A new life of a stream, stamped by the clock; after all of `above`, whatever the clock says. */
+export function newIncarnation(clock: Clock, random: Random, above: readonly Incarnation[] = []): Incarnation {
+  const now = BigInt(Math.trunc(clock.now())) << 16n;
   return {
-    created: BigInt(Math.trunc(clock.now())) << 16n,
+    created: above.reduce((created, older) => (older.created < created ? created : older.created + 1n), now),
     id: Buffer.from(random.bytes(16)).toString("hex"),
   };
 }

@@ -75,7 +75,17 @@ export interface TailOptions {
 /** The answer to "may I go on from this cursor?" */
 export type ResumeCheck =
   | { readonly ok: true; readonly incarnation: Incarnation; readonly head: number }
-  | { readonly ok: false; readonly incarnation: Incarnation; readonly head: number; readonly reason: string };
+  | {
+      readonly ok: false;
+      readonly incarnation: Incarnation;
+      readonly head: number;
+      readonly reason: string;
+      /**
+       * True when the log, in the life that the cursor names, has lost what the cursor had seen. False when the life is
+       * another one, or when it cannot be told because the session that the cursor names has expired.
+       */
+      readonly lost: boolean;
+    };
 
 export interface EventLogReader {
   readonly stream: string;
@@ -172,6 +182,12 @@ export interface EventLogs extends AsyncDisposable {
   open(stream: string, options?: OpenOptions): Promise<EventLog>;
   /** Names of the streams that exist. */
   streams(): Promise<string[]>;
+  /**
+   * Gives a stream a new incarnation, above its own and above `above`. What it holds stays, sequences too; its tails end,
+   * at the latest when they are resumed. For a log that was set back: cursors of what it lost fit no more.
+   * @throws ContentError `unavailable` when the log is away or there is no such stream.
+   */
+  renew(stream: string, options?: { readonly above?: Incarnation }): Promise<EventLog>;
   /** Removes a stream and everything in it. Idempotent. */
   drop(stream: string): Promise<void>;
   readonly bulletin: Bulletin;

@@ -1,4 +1,4 @@
-import type { Catalog } from "@meridian/catalog";
+import type { Catalog, LogLife } from "@meridian/catalog";
 import { type ErrorSubject, isContentError, type OciError, toErrorBody, tryParseRepository } from "@meridian/oci";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 import { startServerSpan } from "@meridian/runtime";
@@ -127,9 +127,32 @@ function run(
   if (match.name === "") return handler(exchange, match);
   if (underWay > options.maxRequests) throw busy(exchange, "too many requests at once", 1);
   if (tryParseRepository(match.name) === undefined) throw new Refusal("NAME_INVALID", "invalid repository name");
+  if (changesContent(exchange, match)) requireWritable(options.catalog.life);
   const wanted = exchange.header("meridian-min-version");
   if (wanted === undefined && options.readiness.ready) return handler(exchange, match);
   return afterWaiting(exchange, match, handler, wanted, options);
+}
+
+/** What writes to the site's log, in the end. */
+const CONTENT: ReadonlySet<ResourceName> = new Set([
+  "manifest",
+  "blob",
+  "uploads",
+  "upload",
+  "repository",
+  "tag-restore",
+  "manifest-restore",
+]);
+
+function changesContent({ method }: Exchange, { resource }: Match): boolean {
+  return method !== "GET" && method !== "HEAD" && CONTENT.has(resource);
+}
+
+/** @throws Refusal 503 while the site's log does not have what it had: nothing of the request is taken then. */
+function requireWritable({ restoring }: LogLife): void {
+  if (restoring === undefined) return;
+  const { message, ...detail } = restoring;
+  throw unavailable(message, { detail: { reason: "restoring", ...detail } });
 }
 
 function isHealthCheck(match: Match | undefined): boolean {
@@ -174,10 +197,13 @@ async function reach(
     if (isContentError(error, "invalid"))
       throw new Refusal("UNSUPPORTED", "Meridian-Min-Version is no version token", { status: 400, cause: error });
     if (isContentError(error, "precondition")) {
-      throw unavailable("the wanted version was lost with the log that held it", {
-        detail: { reason: "lost" },
-        cause: error,
-      });
+      throw unavailable(
+        "the wanted version was lost with the log that held it: no site has it, so it is not waited for",
+        {
+          detail: { reason: "lost" },
+          cause: error,
+        },
+      );
     }
     throw unavailable("this site has not reached the wanted version yet", { cause: error });
   }

@@ -11,6 +11,7 @@ export type ResourceName =
   | "scrub"
   | "collection"
   | "diff"
+  | "log-restore"
   | "nodes"
   | "node"
   | "users"
@@ -54,6 +55,7 @@ const TOP: ReadonlyMap<string, Match> = new Map([
   ["/v2/_meridian/scrub", top("scrub")],
   ["/v2/_meridian/collection", top("collection")],
   ["/v2/_meridian/diff", top("diff")],
+  ["/v2/_meridian/log-restore", top("log-restore")],
   ["/v2/_meridian/users", top("users")],
   ["/v2/_meridian/grants", top("grants")],
   ["/v2/_meridian/settings", top("settings")],

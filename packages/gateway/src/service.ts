@@ -46,6 +46,7 @@ import { catalogRoute } from "./routes/catalog.ts";
 import { collectionRoute } from "./routes/collection.ts";
 import { diffRoute } from "./routes/diff.ts";
 import { livezRoute, readyzRoute } from "./routes/health.ts";
+import { logRestoreRoute } from "./routes/log-restore.ts";
 import { deleteManifest } from "./routes/manifest-delete.ts";
 import { pullManifest } from "./routes/manifest-pull.ts";
 import { pushManifest } from "./routes/manifest-push.ts";
@@ -181,6 +182,7 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     scrub: scrubRoute(parts),
     collection: collectionRoute(parts),
     diff: diffRoute(parts),
+    "log-restore": logRestoreRoute(parts),
     nodes: nodesRoute(parts),
     node: nodeRoute(parts),
     users: usersRoute(parts),

@@ -10,6 +10,7 @@ function heldBack(logs: EventLogs): { logs: EventLogs; begun: string[]; letThrou
   const slow: EventLogs = {
     bulletin: logs.bulletin,
     streams: () => logs.streams(),
+    renew: (stream, options) => logs.renew(stream, options),
     drop: (stream) => logs.drop(stream),
     probe: (signal) => logs.probe(signal),
     [Symbol.asyncDispose]: () => logs[Symbol.asyncDispose](),

@@ -101,6 +101,41 @@ describe("copier", () => {
     }
   });
 
+  test("a reader that was away for weeks, whose session its origin has forgotten, comes back and has what the origin has", async () => {
+    const DAY_MS = 86_400_000;
+    let days = 0;
+    const calendar = { now: () => Date.now() + days * DAY_MS, monotonic: () => us.clock.monotonic() };
+    const reopen = async (after: number): Promise<void> => {
+      days += after;
+      await us.close();
+      await us.open(calendar);
+    };
+    await us.append("a", "old");
+    await us.append("b", "kept");
+    const first = eu.copier("us", { client: () => us.client() });
+    await until(() => first.status().copied?.sequence === 3, "the copy has caught up");
+    await first[Symbol.asyncDispose]();
+    const before = (await entriesOf(await eu.logs.open("FROM_us"))).at(-1)?.origin;
+    await reopen(1);
+    await us.append("a", "new");
+    await reopen(40);
+    await us.append("c", "new");
+    const check = await (await us.own()).check(before);
+    assert.equal(!check.ok && !check.lost, true, "the session has expired, and nothing was lost");
+    const adopted: string[] = [];
+    const adopt = async (_origin: string, payloads: readonly Uint8Array[]): Promise<void> => {
+      adopted.push(...payloads.map((payload) => Buffer.from(payload).toString()));
+    };
+    const second = open.use(eu.copier("us", { client: () => us.client(), adopt }));
+    const expected = ["m.us.tag.b kept", "m.us.tag.a new", "m.us.tag.c new"];
+    await until(async () => (await texts(eu, "us")).join() === expected.join(), "the copy is the origin's");
+    // Whoever adopts publishes only what the new copy lacks.
+    await until(() => adopted.length > 0, "the old copy is looked through");
+    assert.deepEqual(adopted.sort(), ["kept", "old"]);
+    await until(async () => !(await eu.logs.streams()).includes("OLD_us"), "the old copy is gone");
+    assert.equal(second.status().failure, undefined);
+  });
+
   test("a newer life replaces the copy once its tail is there, an older one is refused and the copy stays", async () => {
     await us.append("a", "first life");
     const copier = open.use(eu.copier("us", { client: () => us.client() }));

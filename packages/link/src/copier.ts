@@ -213,7 +213,7 @@ class RunningCopier implements Copier {
       heard: (head: number) => {
         heard(head);
         this.#backOff.reset();
-        if (this.#oldCopies && (copy.cursor?.sequence ?? 0) >= head) this.#settleOldCopies();
+        if (this.#oldCopies && (copy.cursor?.sequence ?? 0) >= head) this.#settleOldCopies({ copy, direct });
       },
       copied: (cursor: Cursor) => {
         if (this.#copied === undefined) this.#options.onCreated?.();
@@ -233,12 +233,17 @@ class RunningCopier implements Copier {
   }
 
   /** The copy has caught up: what only an earlier one held is published by this site. Tried again until it is done. */
-  #settleOldCopies(): void {
+  #settleOldCopies({ copy, direct }: { copy: Copy; direct: boolean }): void {
     const { adopt, logs } = this.#options;
     this.#oldCopies = false;
     if (adopt === undefined) return;
     const settle = async (): Promise<void> => {
       try {
+        // A relay may not have come to the end of what the origin restored; the origin serves nobody before that.
+        if (!direct && !(await copy.isWhole())) {
+          this.#oldCopies = true;
+          return;
+        }
         const settled = await settleOldCopies(logs, this.origin, (payloads) => adopt(this.origin, payloads));
         if (settled) this.#log.warn("published what only the old copy of a peer's log may have held");
       } catch (error) {

@@ -1,16 +1,18 @@
 import {
   type Cursor,
+  decodeLife,
   type EventLog,
   type EventLogs,
   type Incarnation,
   isSessionSubject,
+  lifeSubject,
   MAX_PAYLOAD_BYTES,
   type NewEntry,
   subjectPrefix,
 } from "@meridian/eventlog";
 import { ContentError, isContentError } from "@meridian/oci";
 import type { Logger } from "@meridian/runtime";
-import type { linkV1 } from "@meridian/wire";
+import { type linkV1, recordV1 } from "@meridian/wire";
 import { lastCopied } from "./copied-position.ts";
 import { keepOldCopy } from "./old-copy.ts";
 import type { Quarantine } from "./quarantine.ts";
@@ -54,6 +56,12 @@ export class Copy {
   /** The last entry taken from the origin, in the origin's terms; undefined before the first. */
   get cursor(): Cursor | undefined {
     return this.#cursor;
+  }
+
+  /** True once it has all that the origin brought back of earlier lives of its log. */
+  async isWhole(): Promise<boolean> {
+    const life = this.#cursor && (await this.#stream.last(lifeSubject(this.#stream.stream, this.#cursor.incarnation)));
+    return life !== undefined && decodeLife(life.payload).state === recordV1.LifeState.WHOLE;
   }
 
   /** True when what was appended has been fsynced by the time it is acknowledged. */

@@ -1,10 +1,10 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { type ContentErrorKind, isContentError } from "@meridian/oci";
+import { ContentError, type ContentErrorKind, isContentError } from "@meridian/oci";
 import type { PeerIdentity } from "@meridian/runtime";
 import { linkV1 } from "@meridian/wire";
-import { createLogTailService } from "./log-tail-service.ts";
+import { createLogTailService, type OwnLogGuard } from "./log-tail-service.ts";
 import { hurried, MEMBERS, silent, TestSite } from "./test-site.fixture.ts";
 import { toWireCursor } from "./wire-cursor.ts";
 
@@ -26,7 +26,7 @@ describe("LogTail service", () => {
   /** The first `count` responses to a Hello. */
   async function ask(
     hello: Hello,
-    { peer, count = 1 }: { peer?: PeerIdentity; count?: number } = {},
+    { peer, count = 1, own }: { peer?: PeerIdentity; count?: number; own?: OwnLogGuard } = {},
   ): Promise<TailResponse[]> {
     const { logs, timers } = us;
     const service = createLogTailService({
@@ -35,6 +35,7 @@ describe("LogTail service", () => {
       logs,
       timers,
       log: silent,
+      own,
       onReport: () => {},
     });
     const over = new AbortController();
@@ -70,6 +71,43 @@ describe("LogTail service", () => {
     });
     assert.equal(batch?.message?.case === "batch" && batch.message.value.entries?.length, 3);
     assert.deepEqual(heartbeat?.message, { case: "heartbeat", value: { head: 3n, origin: true } });
+  });
+
+  test("a log that is not whole is not served: its readers keep what they have", async () => {
+    const own: OwnLogGuard = {
+      untilWhole: (signal) =>
+        new Promise((_, reject) =>
+          signal.addEventListener("abort", () => reject(new ContentError("unavailable", "being restored"))),
+        ),
+      foundLost: () => true,
+    };
+    await assert.rejects(ask(HELLO, { own }), /being restored/);
+  });
+
+  test("a reader that has seen what the log lost, or a later life of it, is sent away once its site was told", async () => {
+    const log = await us.own();
+    const { incarnation, sequence } = await log.head();
+    const told: string[] = [];
+    const own: OwnLogGuard = {
+      untilWhole: async () => {},
+      foundLost: ({ reason }) => told.push(reason) > 0,
+    };
+    const seen = await log.cursorAt(sequence);
+    assert.equal((await ask({ ...HELLO, cursor: toWireCursor(seen) }, { own })).length, 1);
+    const beyond = { ...seen, sequence: sequence + 5 };
+    await assert.rejects(ask({ ...HELLO, cursor: toWireCursor(beyond) }, { own }), /was set back/);
+    const later = { incarnation: { created: incarnation.created + 1n, id: "later" }, sequence: 1 };
+    await assert.rejects(ask({ ...HELLO, cursor: toWireCursor(later) }, { own }), /was set back/);
+    assert.deepEqual(
+      told.map((reason) => /ends at|of incarnation later/.test(reason)),
+      [true, true],
+    );
+    const earlier = { incarnation: { created: 1n, id: "earlier" }, sequence: 1 };
+    const [welcome] = await ask({ ...HELLO, cursor: toWireCursor(earlier) }, { own });
+    assert.equal(welcome?.message?.case === "welcome" && welcome.message.value.reset, true);
+    // Where nobody cares for lost logs the reader begins anew.
+    const [again] = await ask({ ...HELLO, cursor: toWireCursor(beyond) });
+    assert.equal(again?.message?.case === "welcome" && again.message.value.reset, true);
   });
 
   test("no common version is said with both sides' versions", async () => {

@@ -1,5 +1,5 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
-import type { Cursor, EventLogs } from "@meridian/eventlog";
+import type { Cursor, EventLogs, ResumeCheck } from "@meridian/eventlog";
 import { ContentError } from "@meridian/oci";
 import type { CallContext, ServiceImpl } from "@meridian/rpc";
 import type { Logger, PeerIdentity, Timers } from "@meridian/runtime";
@@ -15,6 +15,8 @@ export const LINK_VERSIONS: readonly number[] = [1];
 
 const HELLO_TIMEOUT_MS = 5_000;
 const MAX_BATCH_BYTES = 1 << 20;
+/** A reader waits so long for a log that is not whole yet, in milliseconds: less than what it takes for silence. */
+const WHOLE_TIMEOUT_MS = 2_000;
 
 /** What a reader of a tail says that it holds. */
 export interface ReaderReport {
@@ -24,6 +26,17 @@ export interface ReaderReport {
   readonly folded?: Cursor;
 }
 
+/** Keeps the site's own log from readers while it does not hold what it had written (consistency.md §1). */
+export interface OwnLogGuard {
+  /**
+   * Resolves once the log's life is whole, at once when it is.
+   * @throws ContentError `unavailable` when the signal aborts first.
+   */
+  untilWhole(signal: AbortSignal): Promise<void>;
+  /** A reader has seen what the log does not hold any more. False when nobody cares: then the reader begins anew. */
+  foundLost(check: Extract<ResumeCheck, { ok: false }>): boolean;
+}
+
 export interface LogTailServiceOptions {
   readonly site: string;
   /** Names of the member sites: others are refused. */
@@ -31,6 +44,8 @@ export interface LogTailServiceOptions {
   readonly logs: EventLogs;
   readonly timers: Timers;
   readonly log: Logger;
+  /** Whether the site's own log may be read by others. Default: it may. */
+  readonly own?: OwnLogGuard | undefined;
   /** Called with each report of a reader: its site, whose log it read, what it holds. */
   readonly onReport: (site: string, origin: string, report: ReaderReport) => void;
 }
@@ -54,7 +69,7 @@ async function* serve(
   const hello = await readHello(incoming, options.timers);
   const version = agree(hello, options.site);
   authorise(hello, peer, options);
-  const feed = await openFeed(hello, options);
+  const feed = await openFeed(hello, options, callSignal);
   const log = options.log.child({ reader: hello.readerSite, origin: hello.origin });
   log.info("a reader tails", { from: Number(hello.cursor?.sequence ?? 0n), head: feed.head, reset: feed.resetReason });
   const over = new AbortController();
@@ -97,14 +112,23 @@ function authorise(hello: linkV1.Hello, peer: PeerIdentity | undefined, { member
   if (!members.includes(hello.readerSite)) throw new ContentError("denied", `${hello.readerSite} is not a member`);
   if (!members.includes(hello.origin)) throw new ContentError("denied", `origin ${hello.origin} is not a member`);
   if (peer === undefined) return;
-  const replicates = peer.service === "replicator" || peer.service === "site";
-  if (peer.site === hello.readerSite && replicates) return;
+  if (peer.site === hello.readerSite && isReplicator(peer)) return;
   throw new ContentError("denied", `${peer.site}/${peer.service} may not tail for site ${hello.readerSite}`);
 }
 
-async function openFeed(hello: linkV1.Hello, { site, logs }: LogTailServiceOptions): Promise<Feed> {
+function isReplicator({ service }: PeerIdentity): boolean {
+  return service === "replicator" || service === "site";
+}
+
+async function openFeed(hello: linkV1.Hello, options: LogTailServiceOptions, callSignal: AbortSignal): Promise<Feed> {
+  const { site, logs, own, timers } = options;
   const cursor = fromWireCursor(hello.cursor);
-  if (hello.origin === site) return openOwnFeed(await logs.open(ownStream(site)), cursor);
+  if (hello.origin === site) {
+    const late = new AbortController();
+    using _deadline = timers.after(WHOLE_TIMEOUT_MS, () => late.abort());
+    await own?.untilWhole(AbortSignal.any([callSignal, late.signal]));
+    return openOwnFeed(await logs.open(ownStream(site)), cursor, options);
+  }
   const stream = copyStream(hello.origin);
   if (!(await logs.streams()).includes(stream)) throw new ContentError("unavailable", `site ${site} has no ${stream}`);
   return openRelayFeed(await logs.open(stream), cursor);

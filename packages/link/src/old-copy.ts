@@ -45,11 +45,17 @@ export async function settleOldCopies(
   const { sequence } = await old.head();
   for await (const entries of entriesUpTo(old, sequence)) {
     for (let start = 0; start < entries.length; start += BATCH_ENTRIES) {
-      await adopt(entries.slice(start, start + BATCH_ENTRIES).map(({ payload }) => payload));
+      const records = entries.slice(start, start + BATCH_ENTRIES).filter(({ subject }) => !isLife(subject));
+      await adopt(records.map(({ payload }) => payload));
     }
   }
   await logs.drop(stream);
   return true;
+}
+
+/** What a log says of its own lives is no record of anybody else's. */
+function isLife(subject: string): boolean {
+  return subject.split(".", 3)[2] === "life";
 }
 
 /** What stands in a log up to a sequence, in batches. */

@@ -34,6 +34,8 @@ export interface CopiesOptions {
 export interface Copies extends AsyncDisposable {
   readonly watch: NodeWatch;
   readonly progress: CopyProgress & { readonly scanning: boolean };
+  /** Asks every node soon whether it has what the records say: they may tell of another disk. */
+  askNodes(): void;
 }
 
 const REPORT_EVERY_MS = 30_000;
@@ -73,6 +75,7 @@ export function startCopies(options: CopiesOptions): Copies {
     get progress() {
       return progress();
     },
+    askNodes: () => scan.askAll(),
     [Symbol.asyncDispose]: () => open.disposeAsync(),
   };
 }

@@ -47,7 +47,7 @@ export class CopyScan implements AsyncDisposable {
     this.#options = options;
     const { watch, timers, everyMs } = options;
     for (const node of this.#nodes()) this.#asked.add(node);
-    this.#open.use(timers.every(everyMs, () => this.#askAll()));
+    this.#open.use(timers.every(everyMs, () => this.askAll()));
     this.#open.use(
       watch.subscribe((node, state) => {
         // It may come back with another disk, or without some files.
@@ -76,7 +76,8 @@ export class CopyScan implements AsyncDisposable {
     await this.#running;
   }
 
-  #askAll(): void {
+  /** Asks every node soon for what the records say that it holds. */
+  askAll(): void {
     for (const node of this.#nodes()) this.#asked.add(node);
     this.look();
   }

@@ -3,6 +3,8 @@ export { type CollectionConfig, collectionConfigSchema } from "./collection/conf
 export { registerRetirement } from "./collection/retirement-service.ts";
 export { type ReplicatorConfig, replicatorConfigSchema } from "./config.ts";
 export { registerViewDiff } from "./diff/view-diff-service.ts";
+export type { AskedMember } from "./held-by-members.ts";
+export { LogRestorer, type LogRestorerOptions } from "./log-restorer.ts";
 export {
   type Replicator,
   type ReplicatorCatalog,

@@ -92,17 +92,17 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
   const { peers, monitor, catalog, clock, timers, random } = deps;
   const log = deps.log.child({ service: "replicator" });
   await using starting = new AsyncDisposableStack();
-  const links = starting.use(
-    new RecordLinks({
-      ...deps,
-      log,
-      relayAfterMs: config.relayAfterMs,
-      onReport(site, report) {
-        if (report.copied !== undefined) catalog.reportCopied?.(site, report.copied);
-        deps.onReport?.(site, report);
-      },
-    }),
-  );
+  const links = new RecordLinks({
+    ...deps,
+    log,
+    relayAfterMs: config.relayAfterMs,
+    // A disk that lost the log may have lost the blobs as well.
+    restored: () => copies.askNodes(),
+    onReport(site, report) {
+      if (report.copied !== undefined) catalog.reportCopied?.(site, report.copied);
+      deps.onReport?.(site, report);
+    },
+  });
   const { site } = deps.topology;
   const residency = createResidency({ site, settings: deps.settings, catalog });
   const placement = (repository: string): SitePlacement => residency.placement(repository);
@@ -207,6 +207,8 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
       fetcher.wake();
     }),
   );
+  // The last to begin, so that what it brings finds all others.
+  starting.use(links.begin());
   const running = starting.move();
   return {
     checks: [{ name: "replicator", check: async () => requirePublishing(publisher) }],

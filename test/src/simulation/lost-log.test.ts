@@ -39,3 +39,32 @@ for (const what of ["log", "tail", "everything"] as const) {
     }
   });
 }
+
+test("a site that lost its disk takes no writes while no peer can be asked, and takes them once one can", async () => {
+  for (const seed of [1, 2, 3]) {
+    const lose = { kind: "lose", afterMs: 10, site: 0, what: "everything", downMs: 500 } as const;
+    const cut = { kind: "cut", afterMs: 0, from: 0, both: true, forMs: 20_000 } as const;
+    const report = await simulate(seed, [
+      ...[push(0, 0), push(0, 1), lose],
+      ...[
+        { ...cut, afterMs: 500, to: 1 },
+        { ...cut, to: 2, forMs: 90_000 },
+      ],
+      push(0, 2, 4_000),
+      push(0, 3, 30_000),
+    ]);
+    assert.equal(report.losses, 1);
+    assert.equal(report.writes, 7, "the refused push ends with its links");
+    assert.equal(report.answered, 6);
+  }
+});
+
+test("what a site deleted and pushes again after it lost its log, with a clock that is behind, comes after both", async () => {
+  for (const seed of [1, 2, 3, 4]) {
+    const lose = { kind: "lose", afterMs: 10, site: 0, what: "everything", downMs: 500 } as const;
+    const behind = { kind: "skew", afterMs: 1_000, site: 0, ms: -1_500, forMs: 60_000 } as const;
+    // The oracle says whether the push is dead though no delete saw it.
+    const report = await simulate(seed, [push(0, 0), push(0, 1), remove, lose, behind, push(0, 1, 2_000)]);
+    assert.equal(report.answered, 7);
+  }
+});

@@ -13,11 +13,14 @@ import type { Life, World } from "./world.ts";
 
 type TailService = ServiceImpl<typeof linkV1.LogTailService>;
 type TailClient = ServiceClient<typeof linkV1.LogTailService>;
+type HeldService = ServiceImpl<typeof linkV1.HeldService>;
+type HeldClient = ServiceClient<typeof linkV1.HeldService>;
 
 /** What one site answers on the network at the moment; undefined while its process is down. */
 export interface Listener {
   readonly life: Life;
   readonly service: TailService;
+  readonly held: HeldService;
 }
 
 /** One direction between two sites: delays what passes, holds it back while it is cut. */
@@ -131,6 +134,36 @@ export class Network {
   client(from: string, to: string, life: Life): TailClient {
     const tail: TailClient["tail"] = (requests, options) => this.#tail({ from, to, life }, requests, options?.signal);
     return { tail };
+  }
+
+  /** A caller of another site's HeldService, likewise. Nothing comes back from a process that died, or while a link is cut. */
+  heldClient(from: string, to: string, life: Life): HeldClient {
+    const held: HeldClient["held"] = (request, { signal, timeoutMs = 5_000 } = {}) =>
+      new Promise((resolve, reject) => {
+        const done = (act: () => void): void => {
+          if (life.alive) act();
+        };
+        const late = new ContentError("unavailable", `${to} did not answer ${from} in time`);
+        life.after(timeoutMs, () => reject(late));
+        signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
+        this.direction(from, to).deliver(() => {
+          const listener = this.#listeners.get(to);
+          if (listener === undefined) return;
+          const asked = create(linkV1.HeldRequestSchema, request);
+          const back = this.direction(to, from);
+          listener.held.held(asked, { signal: new AbortController().signal, peer: undefined }).then(
+            (answer) => {
+              const bytes = toBinary(linkV1.HeldResponseSchema, create(linkV1.HeldResponseSchema, answer));
+              if (listener.life.alive)
+                back.deliver(() => done(() => resolve(fromBinary(linkV1.HeldResponseSchema, bytes))));
+            },
+            (error: unknown) => {
+              if (listener.life.alive) back.deliver(() => done(() => reject(error)));
+            },
+          );
+        });
+      });
+    return { held };
   }
 
   #tail(

@@ -77,7 +77,7 @@ export class Oracle implements Watcher {
   }
 
   appending(site: string, { payload, subject }: NewEntry, view: OrderedStore): void {
-    if (subject.split(".")[2] === "history" || subject.split(".")[2] === "session") return;
+    if (["history", "session", "life"].includes(subject.split(".")[2] ?? "")) return;
     const record = decodeRecord(payload);
     const key = registerKey(record.key);
     if (key === undefined) return;

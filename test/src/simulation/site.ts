@@ -1,7 +1,8 @@
 import { type OpenCatalog, openCatalog } from "@meridian/catalog";
 import { createMemoryDisk, type MemoryDisk, openMemoryLogs } from "@meridian/eventlog/memory";
 import type { OrderedStore } from "@meridian/keyvalue";
-import { createLogTailService, startCopier } from "@meridian/link";
+import { createHeldService, createLogTailService, startCopier } from "@meridian/link";
+import { LogRestorer } from "@meridian/replicator";
 import type { Clock, Logger } from "@meridian/runtime";
 import { StoreFile } from "./crashing-store.ts";
 import type { Network } from "./network.ts";
@@ -145,7 +146,15 @@ export class Site {
     const outbox = await this.#outbox.open(life);
     const logs = watchedLogs(opened, site, this.#watcher, view);
     const common = { site, logs, clock, timers, random, log };
-    const catalog = await openCatalog({ ...common, writer: "site", serving: true, alone: true, view, outbox });
+    const catalog = await openCatalog({
+      ...common,
+      writer: "site",
+      serving: true,
+      alone: true,
+      restores: true,
+      view,
+      outbox,
+    });
     const onReport = (
       reader: string,
       origin: string,
@@ -153,8 +162,23 @@ export class Site {
     ) => {
       if (origin === site && report.copied !== undefined) catalog.reportCopied(reader, report.copied);
     };
-    const service = createLogTailService({ site, members: this.#sites, logs, timers, log, onReport });
-    this.#network.listen(site, { life, service });
+    const service = createLogTailService({
+      site,
+      members: this.#sites,
+      logs,
+      timers,
+      log,
+      onReport,
+      own: catalog.life,
+    });
+    this.#network.listen(site, { life, service, held: createHeldService({ members: this.#sites, logs }) });
+    const members = this.#sites.filter((other) => other !== site);
+    new LogRestorer({
+      ...common,
+      life: catalog.life,
+      adopt: (peer, payloads) => catalog.adopt(peer, payloads),
+      members: () => members.map((member) => ({ site: member, client: this.#network.heldClient(site, member, life) })),
+    });
     for (const origin of this.#sites) {
       if (origin === site) continue;
       const others = this.#sites.filter((other) => other !== site && other !== origin);

@@ -16,6 +16,7 @@ export function watchedLogs(logs: EventLogs, site: string, watcher: Watcher, vie
       return stream === own ? watchedLog(log, (entry) => watcher.appending(site, entry, view)) : log;
     },
     streams: () => logs.streams(),
+    renew: (stream, options) => logs.renew(stream, options),
     drop: (stream) => logs.drop(stream),
     bulletin: logs.bulletin,
     probe: (signal) => logs.probe(signal),

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import type { Cursor } from "../event-log.ts";
 import { isSessionSubject } from "../session.ts";
 import { type LogServer, useServer } from "./log-server.ts";
 import { allEntries, bytes } from "./waiting.ts";
@@ -46,6 +47,25 @@ export function cursorCases(make: () => Promise<LogServer>): void {
       assert.equal(check.ok, false, reason);
       assert.match(check.ok ? "" : check.reason, new RegExp(reason));
     }
+  });
+
+  test("a cursor whose session has expired does not fit, and nobody says that the log was lost", async () => {
+    let now = Date.UTC(2026, 0, 1);
+    const clock = { now: () => now, monotonic: () => now };
+    const append = async (): Promise<Cursor> => {
+      await using logs = await used.server.connect("eu/weeks", { clock });
+      const log = await logs.open("weeks", { sessions: true });
+      return await log.cursorAt(await log.append({ subject: "weeks.a", payload: bytes("1") }));
+    };
+    const old = await append();
+    for (const days of [1, 40]) {
+      now += days * DAY_MS;
+      await append();
+    }
+    await using logs = await used.server.connect("eu/weeks", { clock });
+    const check = await (await logs.open("weeks")).check(old);
+    assert.equal(check.ok, false);
+    assert.equal(!check.ok && check.lost, false);
   });
 
   test("sessions are kept until 30 days after their successor", async () => {

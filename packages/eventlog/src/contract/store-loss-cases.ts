@@ -50,11 +50,17 @@ export function storeLossCases(make: () => Promise<LogServer>): void {
         assert.equal((await log.check(kept)).ok, true);
         const check = await log.check(lost);
         assert.match(check.ok ? "it fits" : check.reason, /ends at/);
+        assert.equal(!check.ok && check.lost, true);
         await fill(log, `${prefix}.other`, 12);
         assert.ok((await log.head()).sequence >= lost.sequence, "the new tail covers the lost one");
         const again = await log.check(lost);
         assert.equal(again.ok, false);
         assert.match(again.ok ? "it fits" : again.reason, /session/);
+        assert.equal(
+          !again.ok && again.lost,
+          true,
+          "refilled differently: what the cursor had seen is lost all the same",
+        );
         assert.equal((await log.check(kept)).ok, true);
       });
     });

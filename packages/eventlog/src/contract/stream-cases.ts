@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isContentError } from "@meridian/oci";
+import { compareIncarnations } from "../cursor.ts";
 import { type LogCapabilities, type LogServer, useServer } from "./log-server.ts";
 import { allEntries, bytes, tailUntil, text, within } from "./waiting.ts";
 
@@ -34,6 +35,42 @@ export function streamCases(make: () => Promise<LogServer>, { shared }: LogCapab
       const log = await logs.open("given", { incarnation });
       assert.deepEqual(await log.head(), { incarnation, sequence: 0 });
     }
+  });
+
+  test("a renewed stream keeps what it holds, and no cursor of its earlier life fits", async () => {
+    await using logs = await used.server.connect("eu/renew");
+    const log = await logs.open("renewed", { sessions: true });
+    await log.append({ subject: "renewed.a", payload: bytes("1") });
+    const { incarnation, sequence } = await log.head();
+    const before = await log.cursorAt(sequence);
+    const above = { created: incarnation.created + (1n << 40n), id: "ahead of every clock" };
+    const renewed = await logs.renew("renewed", { above });
+    assert.ok(compareIncarnations((await renewed.head()).incarnation, above) > 0);
+    const check = await renewed.check(before);
+    assert.equal(check.ok, false);
+    assert.equal(!check.ok && check.lost, false, "a new life has lost nothing of an earlier one");
+    assert.deepEqual(
+      (await allEntries(renewed))
+        .slice(0, sequence)
+        .map(({ payload }) => text(payload))
+        .at(-1),
+      "1",
+    );
+    const next = await renewed.append({ subject: "renewed.b", payload: bytes("2") });
+    assert.ok(next > sequence);
+    assert.equal((await renewed.check(await renewed.cursorAt(next))).ok, true);
+    const again = await logs.renew("renewed");
+    assert.ok(
+      compareIncarnations(
+        (await again.head()).incarnation,
+        (await logs.open("renewed").then((l) => l.head())).incarnation,
+      ) === 0,
+    );
+    assert.equal((await again.head()).sequence, next);
+    await assert.rejects(
+      logs.renew("never opened"),
+      (error) => isContentError(error, "unavailable") || isContentError(error, "invalid"),
+    );
   });
 
   test("a dropped stream is gone, and a new one of its name has another incarnation", async () => {

@@ -1,7 +1,7 @@
 import { ContentError, ContentErrorKind } from "@meridian/oci";
 import type { Timers } from "@meridian/runtime";
 import { abortable } from "../abortable.ts";
-import { checkCursor, cursorOf, requireFit } from "../cursor.ts";
+import { checkCursor, compareIncarnations, cursorOf, requireFit } from "../cursor.ts";
 import type {
   AppendOptions,
   ConditionalEntry,
@@ -65,7 +65,8 @@ export class EmbeddedLog implements EventLog, AppendTarget {
 
   /** Makes the stream usable, with the life that the file knows. `sessions` is only looked at for a life new to this process. */
   begin(meta: StreamMeta, sessions: boolean): void {
-    if (this.#life?.meta.id === meta.id) {
+    const known = this.#life?.meta;
+    if (known?.id === meta.id && compareIncarnations(known.incarnation, meta.incarnation) === 0) {
       return;
     }
     const head = readSequence(this.#file.heads.get(idKey(meta.id)));
@@ -74,6 +75,8 @@ export class EmbeddedLog implements EventLog, AppendTarget {
     const reader = new StreamReader(this.stream, this.#file, meta);
     this.#life = { meta, head, heart, reader, ahead: new AheadEntries() };
     this.sessionDue = sessions;
+    // Tails of an earlier life end.
+    this.#wake();
   }
 
   /** The stream was dropped, or the file is about to be closed. */

@@ -1,7 +1,7 @@
 import { ContentError, ContentErrorKind } from "@meridian/oci";
 import { type Clock, type Logger, type OnPersistStep, type Random, systemTimers, type Timers } from "@meridian/runtime";
 import { newIncarnation } from "../cursor.ts";
-import type { EventLog, EventLogs, OpenOptions } from "../event-log.ts";
+import type { EventLog, EventLogs, Incarnation, OpenOptions } from "../event-log.ts";
 import { LocalBulletin } from "../local-bulletin.ts";
 import { requireStreamName } from "../stream-name.ts";
 import { AppendQueue } from "./append-queue.ts";
@@ -66,11 +66,16 @@ class EmbeddedLogs implements EventLogs {
     return log;
   }
 
+  #known(stream: string): StreamMeta | undefined {
+    const known = this.#file.meta.get(`stream/${stream}`) as StreamMeta | undefined;
+    return known && { ...known, incarnation: { ...known.incarnation, created: BigInt(known.incarnation.created) } };
+  }
+
   #metaOf(stream: string, { compact = true, incarnation }: OpenOptions): StreamMeta {
     const { meta } = this.#file;
-    const known = meta.get(`stream/${stream}`) as StreamMeta | undefined;
+    const known = this.#known(stream);
     if (known !== undefined) {
-      return { ...known, incarnation: { ...known.incarnation, created: BigInt(known.incarnation.created) } };
+      return known;
     }
     const id = (meta.get("next") as number | undefined) ?? 1;
     const { clock, random } = this.#options;
@@ -78,6 +83,20 @@ class EmbeddedLogs implements EventLogs {
     meta.putSync("next", id + 1);
     meta.putSync(`stream/${stream}`, made);
     return made;
+  }
+
+  async renew(stream: string, { above }: { above?: Incarnation } = {}): Promise<EventLog> {
+    this.#requireOpen();
+    const { clock, random } = this.#options;
+    await this.#file.write(() => {
+      const known = this.#known(stream);
+      if (known === undefined) {
+        throw new ContentError(ContentErrorKind.unavailable, `log ${stream} does not exist`);
+      }
+      const lives = [known.incarnation, ...(above === undefined ? [] : [above])];
+      this.#file.meta.putSync(`stream/${stream}`, { ...known, incarnation: newIncarnation(clock, random, lives) });
+    });
+    return this.open(stream);
   }
 
   async streams(): Promise<string[]> {

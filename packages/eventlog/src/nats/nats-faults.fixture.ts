@@ -80,6 +80,7 @@ export function natsFaultCases(start: () => Promise<NatsServer>): void {
       tail: () => tailUntil(log, 0, () => true),
       open: () => logs.open("another"),
       streams: () => logs.streams(),
+      renew: () => logs.renew("META_eu"),
       drop: () => logs.drop("another"),
       probe: () => logs.probe(),
     };

@@ -2,7 +2,7 @@ import { ContentError, ContentErrorKind } from "@meridian/oci";
 import { systemTimers, type Timers } from "@meridian/runtime";
 import { abortable } from "../abortable.ts";
 import { newIncarnation } from "../cursor.ts";
-import type { EventLog, EventLogs, OpenOptions } from "../event-log.ts";
+import type { EventLog, EventLogs, Incarnation, OpenOptions } from "../event-log.ts";
 import type { NatsLogsOptions } from "../open-nats-logs.ts";
 import { requireStreamName } from "../stream-name.ts";
 import { NatsBulletin } from "./nats-bulletin.ts";
@@ -80,6 +80,25 @@ class NatsLogs implements EventLogs {
       throw new ContentError(ContentErrorKind.unavailable, `log ${stream} was dropped while it was opened`);
     }
     return made;
+  }
+
+  async renew(stream: string, { above }: { above?: Incarnation } = {}): Promise<EventLog> {
+    requireStreamName(stream);
+    const live = this.#link.current();
+    const found = await new StoredMessages(live, stream).facts();
+    if (found === undefined) {
+      throw new ContentError(ContentErrorKind.unavailable, `log ${stream} does not exist`);
+    }
+    const { clock, random, replicas = 1 } = this.#options;
+    const lives = [found.incarnation, ...(above === undefined ? [] : [above])];
+    const config = { incarnation: newIncarnation(clock, random, lives), compact: found.compact, replicas };
+    const { description } = streamConfig(stream, config);
+    try {
+      await live.jsm.streams.update(stream, { description });
+    } catch (error) {
+      throw asContentError(error);
+    }
+    return this.open(stream);
   }
 
   async streams(): Promise<string[]> {

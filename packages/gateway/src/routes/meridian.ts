@@ -163,6 +163,7 @@ export function statusRoute({ access, answers, catalog, decider, topology, monit
             process: topology.process,
             ready: catalog.ready,
             version: catalog.version(),
+            restoring: catalog.life.restoring ?? null,
             policy: { revision: decider.revision, ageMs: Math.round(decider.ageMs()) },
             sites,
           },

@@ -116,7 +116,9 @@ export async function openCatalogOf(base: Foundation, logs: EventLogs, stack: As
   const { clock, log } = base;
   const { topology, roles, folder } = base.identity;
   const { history } = base.loaded.config;
-  const view = stack.use(await openLmdbStore({ path: folder("view"), volatile: true, log }));
+  // Folded again by the next process, as every view can be; this one ends as if it had been told to.
+  const droppable = { timers, corrupted: () => void process.kill(process.pid, "SIGTERM") };
+  const view = stack.use(await openLmdbStore({ path: folder("view"), volatile: true, droppable, log }));
   const outbox = stack.use(await openLmdbStore({ path: folder("outbox"), log }));
   const serving = roles.has(Role.gateway);
   const pins = serving ? await openPins(base, stack) : undefined;
@@ -126,6 +128,8 @@ export async function openCatalogOf(base: Foundation, logs: EventLogs, stack: As
       writer: topology.process,
       serving,
       pins,
+      // What the log may have lost is brought back by the site's replicator.
+      restores: topology.processes.some((one) => one.site === topology.site && one.roles.includes(Role.replicator)),
       // An embedded log has one process, so there is no sibling to wait for.
       alone: base.loaded.config.log.driver === "embedded",
       logs,
@@ -140,6 +144,7 @@ export async function openCatalogOf(base: Foundation, logs: EventLogs, stack: As
       log,
     }),
   );
+  base.checks.push(restoreCheck(catalog));
   registerRetirement({ rpc: base.rpc, topology, catalog, timers });
   registerViewDiff({ rpc: base.rpc, topology, catalog, timers });
   // A gateway brings this check itself.
@@ -161,6 +166,15 @@ function catalogCheck(catalog: Catalog): HealthCheck {
     name: "catalog",
     check: async () => {
       if (!catalog.ready) throw new Error("the view has not caught up with the site's log yet");
+    },
+  };
+}
+
+function restoreCheck({ life }: Catalog): HealthCheck {
+  return {
+    name: "restore",
+    check: async () => {
+      if (life.restoring !== undefined) throw new Error(life.restoring.message);
     },
   };
 }
@@ -195,7 +209,11 @@ export async function openReplicator(
       catalog,
       rpc,
       settings: policy.state.repositories,
-      collection: { config: base.loaded.config.collection, marks, settingsFile: folder("collection.json") },
+      collection: {
+        config: base.loaded.config.collection,
+        marks,
+        settingsFile: folder("collection.json"),
+      },
       readBlob: createBlobReading({ topology: base.identity.topology, nodes }),
       clock,
       timers,

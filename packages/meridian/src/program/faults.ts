@@ -1,10 +1,10 @@
 import type { Command } from "commander";
-import { command, group } from "./command.ts";
+import { command, group, serverCommand } from "./command.ts";
 
 /** `meridian site|process|link|clock …`, which break a running dev cluster on purpose. */
 export function addFaults(program: Command): void {
   const lazy = () => import("../commands/faults.ts");
-  const site = group(program, "site", "Stop, kill or start a site of the running dev cluster.");
+  const site = group(program, "site", "Look after a site; stop, kill or start one of the running dev cluster.");
   for (const [verb, text] of [
     ["stop", "Stop a site in good order"],
     ["kill", "Kill every process of a site (SIGKILL)"],
@@ -14,6 +14,13 @@ export function addFaults(program: Command): void {
       (await lazy()).siteFault(verb, name, options),
     );
   }
+  serverCommand(
+    site,
+    "restore <site>",
+    "Show how far a site has restored its log, if that was lost, from what other sites hold of it: it takes no writes before. Exits with 1 meanwhile. docs/consistency.md",
+  )
+    .option("--accept-loss", "give up what sites hold that are away for good: the site takes writes from now on")
+    .action(async (name, options) => (await import("../commands/site-restore.ts")).runSiteRestore(name, options));
   const one = group(program, "process", "Stop, kill or start one process of the running dev cluster.");
   command(one, "kill <site/process>", "Kill a process (SIGKILL); the supervisor starts it again.")
     .option("--hold", "leave it down")

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file meridian/link/v1/link.proto.
  */
 export const file_meridian_link_v1_link: GenFile = /*@__PURE__*/
-  fileDesc("ChttZXJpZGlhbi9saW5rL3YxL2xpbmsucHJvdG8SEG1lcmlkaWFuLmxpbmsudjEifgoGQ3Vyc29yEjIKC2luY2FybmF0aW9uGAEgASgLMh0ubWVyaWRpYW4ubGluay52MS5JbmNhcm5hdGlvbhIQCghzZXF1ZW5jZRgCIAEoBBIYChBzZXNzaW9uX3NlcXVlbmNlGAMgASgEEhQKDHNlc3Npb25faGFzaBgEIAEoDCIqCgtJbmNhcm5hdGlvbhIPCgdjcmVhdGVkGAEgASgGEgoKAmlkGAIgASgJIlAKBUVudHJ5EhAKCHNlcXVlbmNlGAEgASgEEg8KB3N1YmplY3QYAiABKAkSDwoHcGF5bG9hZBgDIAEoDBITCgt0cmFjZXBhcmVudBgEIAEoCSJoCgVIZWxsbxIQCgh2ZXJzaW9ucxgBIAMoDRITCgtyZWFkZXJfc2l0ZRgCIAEoCRIOCgZvcmlnaW4YAyABKAkSKAoGY3Vyc29yGAQgASgLMhgubWVyaWRpYW4ubGluay52MS5DdXJzb3IilgEKB1dlbGNvbWUSDwoHdmVyc2lvbhgBIAEoDRITCgtzZXJ2ZXJfc2l0ZRgCIAEoCRIyCgtpbmNhcm5hdGlvbhgDIAEoCzIdLm1lcmlkaWFuLmxpbmsudjEuSW5jYXJuYXRpb24SDAoEaGVhZBgEIAEoBBINCgVyZXNldBgFIAEoCBIUCgxyZXNldF9yZWFzb24YBiABKAkiPwoFQmF0Y2gSKAoHZW50cmllcxgBIAMoCzIXLm1lcmlkaWFuLmxpbmsudjEuRW50cnkSDAoEaGVhZBgCIAEoBCIpCglIZWFydGJlYXQSDAoEaGVhZBgBIAEoBBIOCgZvcmlnaW4YAiABKAgiXAoGUmVwb3J0EigKBmNvcGllZBgBIAEoCzIYLm1lcmlkaWFuLmxpbmsudjEuQ3Vyc29yEigKBmZvbGRlZBgCIAEoCzIYLm1lcmlkaWFuLmxpbmsudjEuQ3Vyc29yIm4KC1RhaWxSZXF1ZXN0EigKBWhlbGxvGAEgASgLMhcubWVyaWRpYW4ubGluay52MS5IZWxsb0gAEioKBnJlcG9ydBgCIAEoCzIYLm1lcmlkaWFuLmxpbmsudjEuUmVwb3J0SABCCQoHbWVzc2FnZSKjAQoMVGFpbFJlc3BvbnNlEiwKB3dlbGNvbWUYASABKAsyGS5tZXJpZGlhbi5saW5rLnYxLldlbGNvbWVIABIoCgViYXRjaBgCIAEoCzIXLm1lcmlkaWFuLmxpbmsudjEuQmF0Y2hIABIwCgloZWFydGJlYXQYAyABKAsyGy5tZXJpZGlhbi5saW5rLnYxLkhlYXJ0YmVhdEgAQgkKB21lc3NhZ2UyWwoOTG9nVGFpbFNlcnZpY2USSQoEVGFpbBIdLm1lcmlkaWFuLmxpbmsudjEuVGFpbFJlcXVlc3QaHi5tZXJpZGlhbi5saW5rLnYxLlRhaWxSZXNwb25zZSgBMAFiBnByb3RvMw");
+  fileDesc("ChttZXJpZGlhbi9saW5rL3YxL2xpbmsucHJvdG8SEG1lcmlkaWFuLmxpbmsudjEifgoGQ3Vyc29yEjIKC2luY2FybmF0aW9uGAEgASgLMh0ubWVyaWRpYW4ubGluay52MS5JbmNhcm5hdGlvbhIQCghzZXF1ZW5jZRgCIAEoBBIYChBzZXNzaW9uX3NlcXVlbmNlGAMgASgEEhQKDHNlc3Npb25faGFzaBgEIAEoDCIqCgtJbmNhcm5hdGlvbhIPCgdjcmVhdGVkGAEgASgGEgoKAmlkGAIgASgJIlAKBUVudHJ5EhAKCHNlcXVlbmNlGAEgASgEEg8KB3N1YmplY3QYAiABKAkSDwoHcGF5bG9hZBgDIAEoDBITCgt0cmFjZXBhcmVudBgEIAEoCSJoCgVIZWxsbxIQCgh2ZXJzaW9ucxgBIAMoDRITCgtyZWFkZXJfc2l0ZRgCIAEoCRIOCgZvcmlnaW4YAyABKAkSKAoGY3Vyc29yGAQgASgLMhgubWVyaWRpYW4ubGluay52MS5DdXJzb3IilgEKB1dlbGNvbWUSDwoHdmVyc2lvbhgBIAEoDRITCgtzZXJ2ZXJfc2l0ZRgCIAEoCRIyCgtpbmNhcm5hdGlvbhgDIAEoCzIdLm1lcmlkaWFuLmxpbmsudjEuSW5jYXJuYXRpb24SDAoEaGVhZBgEIAEoBBINCgVyZXNldBgFIAEoCBIUCgxyZXNldF9yZWFzb24YBiABKAkiPwoFQmF0Y2gSKAoHZW50cmllcxgBIAMoCzIXLm1lcmlkaWFuLmxpbmsudjEuRW50cnkSDAoEaGVhZBgCIAEoBCIpCglIZWFydGJlYXQSDAoEaGVhZBgBIAEoBBIOCgZvcmlnaW4YAiABKAgiXAoGUmVwb3J0EigKBmNvcGllZBgBIAEoCzIYLm1lcmlkaWFuLmxpbmsudjEuQ3Vyc29yEigKBmZvbGRlZBgCIAEoCzIYLm1lcmlkaWFuLmxpbmsudjEuQ3Vyc29yIm4KC1RhaWxSZXF1ZXN0EigKBWhlbGxvGAEgASgLMhcubWVyaWRpYW4ubGluay52MS5IZWxsb0gAEioKBnJlcG9ydBgCIAEoCzIYLm1lcmlkaWFuLmxpbmsudjEuUmVwb3J0SABCCQoHbWVzc2FnZSKjAQoMVGFpbFJlc3BvbnNlEiwKB3dlbGNvbWUYASABKAsyGS5tZXJpZGlhbi5saW5rLnYxLldlbGNvbWVIABIoCgViYXRjaBgCIAEoCzIXLm1lcmlkaWFuLmxpbmsudjEuQmF0Y2hIABIwCgloZWFydGJlYXQYAyABKAsyGy5tZXJpZGlhbi5saW5rLnYxLkhlYXJ0YmVhdEgAQgkKB21lc3NhZ2UiLgoJSGVsZFBsYWNlEg8KB2luX2NvcHkYASABKAgSEAoIc2VxdWVuY2UYAiABKAQiXAoLSGVsZFJlcXVlc3QSDgoGb3JpZ2luGAEgASgJEhEKCWhlYWRfb25seRgCIAEoCBIqCgVhZnRlchgDIAEoCzIbLm1lcmlkaWFuLmxpbmsudjEuSGVsZFBsYWNlIo0BCgxIZWxkUmVzcG9uc2USKAoGY29waWVkGAEgASgLMhgubWVyaWRpYW4ubGluay52MS5DdXJzb3ISKAoHZW50cmllcxgCIAMoCzIXLm1lcmlkaWFuLmxpbmsudjEuRW50cnkSKQoEbmV4dBgDIAEoCzIbLm1lcmlkaWFuLmxpbmsudjEuSGVsZFBsYWNlMlsKDkxvZ1RhaWxTZXJ2aWNlEkkKBFRhaWwSHS5tZXJpZGlhbi5saW5rLnYxLlRhaWxSZXF1ZXN0Gh4ubWVyaWRpYW4ubGluay52MS5UYWlsUmVzcG9uc2UoATABMlQKC0hlbGRTZXJ2aWNlEkUKBEhlbGQSHS5tZXJpZGlhbi5saW5rLnYxLkhlbGRSZXF1ZXN0Gh4ubWVyaWRpYW4ubGluay52MS5IZWxkUmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * A place in a stream that can be checked at every resume.
@@ -333,6 +333,98 @@ export const TailResponseSchema: GenMessage<TailResponse> = /*@__PURE__*/
   messageDesc(file_meridian_link_v1_link, 9);
 
 /**
+ * A place in what a member holds: in copies that were put aside, or behind those in its copy.
+ *
+ * @generated from message meridian.link.v1.HeldPlace
+ */
+export type HeldPlace = Message<"meridian.link.v1.HeldPlace"> & {
+  /**
+   * @generated from field: bool in_copy = 1;
+   */
+  inCopy: boolean;
+
+  /**
+   * Of the member's own stream: the last entry that was answered.
+   *
+   * @generated from field: uint64 sequence = 2;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message meridian.link.v1.HeldPlace.
+ * Use `create(HeldPlaceSchema)` to create a new message.
+ */
+export const HeldPlaceSchema: GenMessage<HeldPlace> = /*@__PURE__*/
+  messageDesc(file_meridian_link_v1_link, 10);
+
+/**
+ * @generated from message meridian.link.v1.HeldRequest
+ */
+export type HeldRequest = Message<"meridian.link.v1.HeldRequest"> & {
+  /**
+   * The caller's own site.
+   *
+   * @generated from field: string origin = 1;
+   */
+  origin: string;
+
+  /**
+   * Only where the copy stands.
+   *
+   * @generated from field: bool head_only = 2;
+   */
+  headOnly: boolean;
+
+  /**
+   * `next` of the answer before; absent for the first page.
+   *
+   * @generated from field: meridian.link.v1.HeldPlace after = 3;
+   */
+  after?: HeldPlace | undefined;
+};
+
+/**
+ * Describes the message meridian.link.v1.HeldRequest.
+ * Use `create(HeldRequestSchema)` to create a new message.
+ */
+export const HeldRequestSchema: GenMessage<HeldRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_link_v1_link, 11);
+
+/**
+ * @generated from message meridian.link.v1.HeldResponse
+ */
+export type HeldResponse = Message<"meridian.link.v1.HeldResponse"> & {
+  /**
+   * Where the copy ends, in the origin's log; absent when nothing has been copied.
+   *
+   * @generated from field: meridian.link.v1.Cursor copied = 1;
+   */
+  copied?: Cursor | undefined;
+
+  /**
+   * A page of what is held, at most 1 MiB. Without session records; in no order between copies of different lives.
+   *
+   * @generated from field: repeated meridian.link.v1.Entry entries = 2;
+   */
+  entries: Entry[];
+
+  /**
+   * Where the next page begins; absent on the last one.
+   *
+   * @generated from field: meridian.link.v1.HeldPlace next = 3;
+   */
+  next?: HeldPlace | undefined;
+};
+
+/**
+ * Describes the message meridian.link.v1.HeldResponse.
+ * Use `create(HeldResponseSchema)` to create a new message.
+ */
+export const HeldResponseSchema: GenMessage<HeldResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_link_v1_link, 12);
+
+/**
  * @generated from service meridian.link.v1.LogTailService
  */
 export const LogTailService: GenService<{
@@ -348,4 +440,21 @@ export const LogTailService: GenService<{
   },
 }> = /*@__PURE__*/
   serviceDesc(file_meridian_link_v1_link, 0);
+
+/**
+ * @generated from service meridian.link.v1.HeldService
+ */
+export const HeldService: GenService<{
+  /**
+   * For a site that may have lost its log: what this member holds of it, in its copy and in copies put aside.
+   *
+   * @generated from rpc meridian.link.v1.HeldService.Held
+   */
+  held: {
+    methodKind: "unary";
+    input: typeof HeldRequestSchema;
+    output: typeof HeldResponseSchema;
+  },
+}> = /*@__PURE__*/
+  serviceDesc(file_meridian_link_v1_link, 1);
 

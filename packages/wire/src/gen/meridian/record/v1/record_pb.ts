@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file meridian/record/v1/record.proto.
  */
 export const file_meridian_record_v1_record: GenFile = /*@__PURE__*/
-  fileDesc("Ch9tZXJpZGlhbi9yZWNvcmQvdjEvcmVjb3JkLnByb3RvEhJtZXJpZGlhbi5yZWNvcmQudjEiMQoDSGxjEgwKBHRpbWUYASABKAYSDAoEc2l0ZRgCIAEoCRIOCgZ3cml0ZXIYAyABKAkiTgoGRGlnZXN0EjYKCWFsZ29yaXRobRgBIAEoDjIjLm1lcmlkaWFuLnJlY29yZC52MS5EaWdlc3RBbGdvcml0aG0SDAoEaGFzaBgCIAEoDCKaAQoJUmVmZXJlbmNlEioKBmRpZ2VzdBgBIAEoCzIaLm1lcmlkaWFuLnJlY29yZC52MS5EaWdlc3QSDAoEc2l6ZRgCIAEoBBIvCgRyb2xlGAMgASgOMiEubWVyaWRpYW4ucmVjb3JkLnYxLlJlZmVyZW5jZVJvbGUSEgoKbWVkaWFfdHlwZRgEIAEoCRIOCgZhYnNlbnQYBSABKAgiKQoGVGFnS2V5EhIKCnJlcG9zaXRvcnkYASABKAkSCwoDdGFnGAIgASgJIk0KC01hbmlmZXN0S2V5EhIKCnJlcG9zaXRvcnkYASABKAkSKgoGZGlnZXN0GAIgASgLMhoubWVyaWRpYW4ucmVjb3JkLnYxLkRpZ2VzdCJJCgdMaW5rS2V5EhIKCnJlcG9zaXRvcnkYASABKAkSKgoGZGlnZXN0GAIgASgLMhoubWVyaWRpYW4ucmVjb3JkLnYxLkRpZ2VzdCJJCg1CbG9iQXROb2RlS2V5EioKBmRpZ2VzdBgBIAEoCzIaLm1lcmlkaWFuLnJlY29yZC52MS5EaWdlc3QSDAoEbm9kZRgCIAEoCSJTCgpIaXN0b3J5S2V5EhIKCnJlcG9zaXRvcnkYASABKAkSCwoDdGFnGAIgASgJEiQKA2hsYxgDIAEoCzIXLm1lcmlkaWFuLnJlY29yZC52MS5IbGMingIKA0tleRIpCgN0YWcYASABKAsyGi5tZXJpZGlhbi5yZWNvcmQudjEuVGFnS2V5SAASMwoIbWFuaWZlc3QYAiABKAsyHy5tZXJpZGlhbi5yZWNvcmQudjEuTWFuaWZlc3RLZXlIABIrCgRsaW5rGAMgASgLMhsubWVyaWRpYW4ucmVjb3JkLnYxLkxpbmtLZXlIABI5CgxibG9iX2F0X25vZGUYBCABKAsyIS5tZXJpZGlhbi5yZWNvcmQudjEuQmxvYkF0Tm9kZUtleUgAEjEKB2hpc3RvcnkYBSABKAsyHi5tZXJpZGlhbi5yZWNvcmQudjEuSGlzdG9yeUtleUgAEhQKCnJlcG9zaXRvcnkYBiABKAlIAEIGCgRraW5kIlgKCFRhZ1ZhbHVlEioKBmRpZ2VzdBgBIAEoCzIaLm1lcmlkaWFuLnJlY29yZC52MS5EaWdlc3QSEgoKbWVkaWFfdHlwZRgCIAEoCRIMCgRzaXplGAMgASgEIssCCg1NYW5pZmVzdFZhbHVlEhIKCm1lZGlhX3R5cGUYASABKAkSDAoEc2l6ZRgCIAEoBBIuCgdzdWJqZWN0GAMgASgLMh0ubWVyaWRpYW4ucmVjb3JkLnYxLlJlZmVyZW5jZRIVCg1hcnRpZmFjdF90eXBlGAQgASgJEkcKC2Fubm90YXRpb25zGAUgAygLMjIubWVyaWRpYW4ucmVjb3JkLnYxLk1hbmlmZXN0VmFsdWUuQW5ub3RhdGlvbnNFbnRyeRIxCgpyZWZlcmVuY2VzGAYgAygLMh0ubWVyaWRpYW4ucmVjb3JkLnYxLlJlZmVyZW5jZRIRCglzZWVfYnl0ZXMYByABKAgSDgoGc3BhcnNlGAggASgIGjIKEEFubm90YXRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIZCglMaW5rVmFsdWUSDAoEc2l6ZRgBIAEoBCJNCg9CbG9iQXROb2RlVmFsdWUSLAoFc3RhdGUYASABKA4yHS5tZXJpZGlhbi5yZWNvcmQudjEuQmxvYlN0YXRlEgwKBHNpemUYAiABKAQi0gEKDEhpc3RvcnlWYWx1ZRIqCgZkaWdlc3QYASABKAsyGi5tZXJpZGlhbi5yZWNvcmQudjEuRGlnZXN0EgsKA3dobxgCIAEoCRIMCgRzaXRlGAMgASgJEigKBGZyb20YBCABKAsyGi5tZXJpZGlhbi5yZWNvcmQudjEuRGlnZXN0EhIKCm1lZGlhX3R5cGUYBSABKAkSDAoEc2l6ZRgGIAEoBBIvCgVjYXVzZRgHIAEoDjIgLm1lcmlkaWFuLnJlY29yZC52MS5IaXN0b3J5Q2F1c2UiQAoPUmVwb3NpdG9yeVZhbHVlEhIKCmNyZWF0ZWRfYnkYASABKAkSGQoRc2V0dGluZ3NfcmV2aXNpb24YAiABKAQimwMKA1B1dBIkCgNobGMYASABKAsyFy5tZXJpZGlhbi5yZWNvcmQudjEuSGxjEiUKBHByZXYYAiADKAsyFy5tZXJpZGlhbi5yZWNvcmQudjEuSGxjEisKA3RhZxgKIAEoCzIcLm1lcmlkaWFuLnJlY29yZC52MS5UYWdWYWx1ZUgAEjUKCG1hbmlmZXN0GAsgASgLMiEubWVyaWRpYW4ucmVjb3JkLnYxLk1hbmlmZXN0VmFsdWVIABItCgRsaW5rGAwgASgLMh0ubWVyaWRpYW4ucmVjb3JkLnYxLkxpbmtWYWx1ZUgAEjsKDGJsb2JfYXRfbm9kZRgNIAEoCzIjLm1lcmlkaWFuLnJlY29yZC52MS5CbG9iQXROb2RlVmFsdWVIABIzCgdoaXN0b3J5GA4gASgLMiAubWVyaWRpYW4ucmVjb3JkLnYxLkhpc3RvcnlWYWx1ZUgAEjkKCnJlcG9zaXRvcnkYDyABKAsyIy5tZXJpZGlhbi5yZWNvcmQudjEuUmVwb3NpdG9yeVZhbHVlSABCBwoFdmFsdWUiowEKBlJlY29yZBIOCgZmb3JtYXQYASABKA0SJAoDa2V5GAIgASgLMhcubWVyaWRpYW4ucmVjb3JkLnYxLktleRIkCgNwdXQYAyABKAsyFy5tZXJpZGlhbi5yZWNvcmQudjEuUHV0EigKB2RlbGV0ZWQYBCADKAsyFy5tZXJpZGlhbi5yZWNvcmQudjEuSGxjEhMKC21lcmdlZF9mcm9tGAUgASgEInEKB1Nlc3Npb24SDgoGZm9ybWF0GAEgASgNEgwKBHNpdGUYAiABKAkSDgoGd3JpdGVyGAMgASgJEgoKAmlkGAQgASgJEhQKDG9wZW5lZF9hdF9tcxgFIAEoAxIWCg5hZnRlcl9zZXF1ZW5jZRgGIAEoBCptCg9EaWdlc3RBbGdvcml0aG0SIAocRElHRVNUX0FMR09SSVRITV9VTlNQRUNJRklFRBAAEhsKF0RJR0VTVF9BTEdPUklUSE1fU0hBMjU2EAESGwoXRElHRVNUX0FMR09SSVRITV9TSEE1MTIQAiqaAQoNUmVmZXJlbmNlUm9sZRIeChpSRUZFUkVOQ0VfUk9MRV9VTlNQRUNJRklFRBAAEhkKFVJFRkVSRU5DRV9ST0xFX0NPTkZJRxABEhgKFFJFRkVSRU5DRV9ST0xFX0xBWUVSEAISGAoUUkVGRVJFTkNFX1JPTEVfQ0hJTEQQAxIaChZSRUZFUkVOQ0VfUk9MRV9GT1JFSUdOEAQqWAoJQmxvYlN0YXRlEhoKFkJMT0JfU1RBVEVfVU5TUEVDSUZJRUQQABIWChJCTE9CX1NUQVRFX1BSRVNFTlQQARIXChNCTE9CX1NUQVRFX0RSQUlOSU5HEAIqSQoMSGlzdG9yeUNhdXNlEh0KGUhJU1RPUllfQ0FVU0VfVU5TUEVDSUZJRUQQABIaChZISVNUT1JZX0NBVVNFX1JFU1RPUkVEEAFiBnByb3RvMw");
+  fileDesc("Ch9tZXJpZGlhbi9yZWNvcmQvdjEvcmVjb3JkLnByb3RvEhJtZXJpZGlhbi5yZWNvcmQudjEiMQoDSGxjEgwKBHRpbWUYASABKAYSDAoEc2l0ZRgCIAEoCRIOCgZ3cml0ZXIYAyABKAkiTgoGRGlnZXN0EjYKCWFsZ29yaXRobRgBIAEoDjIjLm1lcmlkaWFuLnJlY29yZC52MS5EaWdlc3RBbGdvcml0aG0SDAoEaGFzaBgCIAEoDCKaAQoJUmVmZXJlbmNlEioKBmRpZ2VzdBgBIAEoCzIaLm1lcmlkaWFuLnJlY29yZC52MS5EaWdlc3QSDAoEc2l6ZRgCIAEoBBIvCgRyb2xlGAMgASgOMiEubWVyaWRpYW4ucmVjb3JkLnYxLlJlZmVyZW5jZVJvbGUSEgoKbWVkaWFfdHlwZRgEIAEoCRIOCgZhYnNlbnQYBSABKAgiKQoGVGFnS2V5EhIKCnJlcG9zaXRvcnkYASABKAkSCwoDdGFnGAIgASgJIk0KC01hbmlmZXN0S2V5EhIKCnJlcG9zaXRvcnkYASABKAkSKgoGZGlnZXN0GAIgASgLMhoubWVyaWRpYW4ucmVjb3JkLnYxLkRpZ2VzdCJJCgdMaW5rS2V5EhIKCnJlcG9zaXRvcnkYASABKAkSKgoGZGlnZXN0GAIgASgLMhoubWVyaWRpYW4ucmVjb3JkLnYxLkRpZ2VzdCJJCg1CbG9iQXROb2RlS2V5EioKBmRpZ2VzdBgBIAEoCzIaLm1lcmlkaWFuLnJlY29yZC52MS5EaWdlc3QSDAoEbm9kZRgCIAEoCSJTCgpIaXN0b3J5S2V5EhIKCnJlcG9zaXRvcnkYASABKAkSCwoDdGFnGAIgASgJEiQKA2hsYxgDIAEoCzIXLm1lcmlkaWFuLnJlY29yZC52MS5IbGMingIKA0tleRIpCgN0YWcYASABKAsyGi5tZXJpZGlhbi5yZWNvcmQudjEuVGFnS2V5SAASMwoIbWFuaWZlc3QYAiABKAsyHy5tZXJpZGlhbi5yZWNvcmQudjEuTWFuaWZlc3RLZXlIABIrCgRsaW5rGAMgASgLMhsubWVyaWRpYW4ucmVjb3JkLnYxLkxpbmtLZXlIABI5CgxibG9iX2F0X25vZGUYBCABKAsyIS5tZXJpZGlhbi5yZWNvcmQudjEuQmxvYkF0Tm9kZUtleUgAEjEKB2hpc3RvcnkYBSABKAsyHi5tZXJpZGlhbi5yZWNvcmQudjEuSGlzdG9yeUtleUgAEhQKCnJlcG9zaXRvcnkYBiABKAlIAEIGCgRraW5kIlgKCFRhZ1ZhbHVlEioKBmRpZ2VzdBgBIAEoCzIaLm1lcmlkaWFuLnJlY29yZC52MS5EaWdlc3QSEgoKbWVkaWFfdHlwZRgCIAEoCRIMCgRzaXplGAMgASgEIssCCg1NYW5pZmVzdFZhbHVlEhIKCm1lZGlhX3R5cGUYASABKAkSDAoEc2l6ZRgCIAEoBBIuCgdzdWJqZWN0GAMgASgLMh0ubWVyaWRpYW4ucmVjb3JkLnYxLlJlZmVyZW5jZRIVCg1hcnRpZmFjdF90eXBlGAQgASgJEkcKC2Fubm90YXRpb25zGAUgAygLMjIubWVyaWRpYW4ucmVjb3JkLnYxLk1hbmlmZXN0VmFsdWUuQW5ub3RhdGlvbnNFbnRyeRIxCgpyZWZlcmVuY2VzGAYgAygLMh0ubWVyaWRpYW4ucmVjb3JkLnYxLlJlZmVyZW5jZRIRCglzZWVfYnl0ZXMYByABKAgSDgoGc3BhcnNlGAggASgIGjIKEEFubm90YXRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIZCglMaW5rVmFsdWUSDAoEc2l6ZRgBIAEoBCJNCg9CbG9iQXROb2RlVmFsdWUSLAoFc3RhdGUYASABKA4yHS5tZXJpZGlhbi5yZWNvcmQudjEuQmxvYlN0YXRlEgwKBHNpemUYAiABKAQi0gEKDEhpc3RvcnlWYWx1ZRIqCgZkaWdlc3QYASABKAsyGi5tZXJpZGlhbi5yZWNvcmQudjEuRGlnZXN0EgsKA3dobxgCIAEoCRIMCgRzaXRlGAMgASgJEigKBGZyb20YBCABKAsyGi5tZXJpZGlhbi5yZWNvcmQudjEuRGlnZXN0EhIKCm1lZGlhX3R5cGUYBSABKAkSDAoEc2l6ZRgGIAEoBBIvCgVjYXVzZRgHIAEoDjIgLm1lcmlkaWFuLnJlY29yZC52MS5IaXN0b3J5Q2F1c2UiQAoPUmVwb3NpdG9yeVZhbHVlEhIKCmNyZWF0ZWRfYnkYASABKAkSGQoRc2V0dGluZ3NfcmV2aXNpb24YAiABKAQimwMKA1B1dBIkCgNobGMYASABKAsyFy5tZXJpZGlhbi5yZWNvcmQudjEuSGxjEiUKBHByZXYYAiADKAsyFy5tZXJpZGlhbi5yZWNvcmQudjEuSGxjEisKA3RhZxgKIAEoCzIcLm1lcmlkaWFuLnJlY29yZC52MS5UYWdWYWx1ZUgAEjUKCG1hbmlmZXN0GAsgASgLMiEubWVyaWRpYW4ucmVjb3JkLnYxLk1hbmlmZXN0VmFsdWVIABItCgRsaW5rGAwgASgLMh0ubWVyaWRpYW4ucmVjb3JkLnYxLkxpbmtWYWx1ZUgAEjsKDGJsb2JfYXRfbm9kZRgNIAEoCzIjLm1lcmlkaWFuLnJlY29yZC52MS5CbG9iQXROb2RlVmFsdWVIABIzCgdoaXN0b3J5GA4gASgLMiAubWVyaWRpYW4ucmVjb3JkLnYxLkhpc3RvcnlWYWx1ZUgAEjkKCnJlcG9zaXRvcnkYDyABKAsyIy5tZXJpZGlhbi5yZWNvcmQudjEuUmVwb3NpdG9yeVZhbHVlSABCBwoFdmFsdWUiowEKBlJlY29yZBIOCgZmb3JtYXQYASABKA0SJAoDa2V5GAIgASgLMhcubWVyaWRpYW4ucmVjb3JkLnYxLktleRIkCgNwdXQYAyABKAsyFy5tZXJpZGlhbi5yZWNvcmQudjEuUHV0EigKB2RlbGV0ZWQYBCADKAsyFy5tZXJpZGlhbi5yZWNvcmQudjEuSGxjEhMKC21lcmdlZF9mcm9tGAUgASgEInEKB1Nlc3Npb24SDgoGZm9ybWF0GAEgASgNEgwKBHNpdGUYAiABKAkSDgoGd3JpdGVyGAMgASgJEgoKAmlkGAQgASgJEhQKDG9wZW5lZF9hdF9tcxgFIAEoAxIWCg5hZnRlcl9zZXF1ZW5jZRgGIAEoBCL4AQoETGlmZRIOCgZmb3JtYXQYASABKA0SDAoEc2l0ZRgCIAEoCRIPCgdjcmVhdGVkGAMgASgGEgoKAmlkGAQgASgJEiwKBXN0YXRlGAUgASgOMh0ubWVyaWRpYW4ucmVjb3JkLnYxLkxpZmVTdGF0ZRIwCgdlYXJsaWVyGAYgAygLMh8ubWVyaWRpYW4ucmVjb3JkLnYxLkVhcmxpZXJMaWZlEg0KBWNsb2NrGAcgASgGEg0KBWFza2VkGAggAygJEg8KB3dhaXRpbmcYCSADKAkSDwoHcmVjb3JkcxgKIAEoBBIVCg1hY2NlcHRlZF9sb3NzGAsgASgIIjwKC0VhcmxpZXJMaWZlEg8KB2NyZWF0ZWQYASABKAYSCgoCaWQYAiABKAkSEAoIc2VxdWVuY2UYAyABKAQqbQoPRGlnZXN0QWxnb3JpdGhtEiAKHERJR0VTVF9BTEdPUklUSE1fVU5TUEVDSUZJRUQQABIbChdESUdFU1RfQUxHT1JJVEhNX1NIQTI1NhABEhsKF0RJR0VTVF9BTEdPUklUSE1fU0hBNTEyEAIqmgEKDVJlZmVyZW5jZVJvbGUSHgoaUkVGRVJFTkNFX1JPTEVfVU5TUEVDSUZJRUQQABIZChVSRUZFUkVOQ0VfUk9MRV9DT05GSUcQARIYChRSRUZFUkVOQ0VfUk9MRV9MQVlFUhACEhgKFFJFRkVSRU5DRV9ST0xFX0NISUxEEAMSGgoWUkVGRVJFTkNFX1JPTEVfRk9SRUlHThAEKlgKCUJsb2JTdGF0ZRIaChZCTE9CX1NUQVRFX1VOU1BFQ0lGSUVEEAASFgoSQkxPQl9TVEFURV9QUkVTRU5UEAESFwoTQkxPQl9TVEFURV9EUkFJTklORxACKkkKDEhpc3RvcnlDYXVzZRIdChlISVNUT1JZX0NBVVNFX1VOU1BFQ0lGSUVEEAASGgoWSElTVE9SWV9DQVVTRV9SRVNUT1JFRBABKmwKCUxpZmVTdGF0ZRIaChZMSUZFX1NUQVRFX1VOU1BFQ0lGSUVEEAASGAoUTElGRV9TVEFURV9SRVNUT1JJTkcQARIUChBMSUZFX1NUQVRFX1dIT0xFEAISEwoPTElGRV9TVEFURV9MT1NUEANiBnByb3RvMw");
 
 /**
  * A hybrid logical clock reading: a total order over all writers of the cluster.
@@ -658,6 +658,119 @@ export const SessionSchema: GenMessage<Session> = /*@__PURE__*/
   messageDesc(file_meridian_record_v1_record, 17);
 
 /**
+ * How one life (incarnation) of a site's log stands: on a subject of its own for each life, the last word counts. No
+ * site takes writes before its log's life is whole.
+ *
+ * @generated from message meridian.record.v1.Life
+ */
+export type Life = Message<"meridian.record.v1.Life"> & {
+  /**
+   * Format of this record; 1.
+   *
+   * @generated from field: uint32 format = 1;
+   */
+  format: number;
+
+  /**
+   * @generated from field: string site = 2;
+   */
+  site: string;
+
+  /**
+   * The life that this is about: see meridian.link.v1.Incarnation.
+   *
+   * @generated from field: fixed64 created = 3;
+   */
+  created: bigint;
+
+  /**
+   * @generated from field: string id = 4;
+   */
+  id: string;
+
+  /**
+   * @generated from field: meridian.record.v1.LifeState state = 5;
+   */
+  state: LifeState;
+
+  /**
+   * What of earlier lives of this log is in this one. Whatever lies beyond, or in a life that is not named, is lost.
+   *
+   * @generated from field: repeated meridian.record.v1.EarlierLife earlier = 6;
+   */
+  earlier: EarlierLife[];
+
+  /**
+   * The latest reading of this site's own clocks that was found: no later write is stamped before it.
+   *
+   * @generated from field: fixed64 clock = 7;
+   */
+  clock: bigint;
+
+  /**
+   * Members whose copies have been brought in, and those that could not be asked.
+   *
+   * @generated from field: repeated string asked = 8;
+   */
+  asked: string[];
+
+  /**
+   * @generated from field: repeated string waiting = 9;
+   */
+  waiting: string[];
+
+  /**
+   * Entries that members held and that were looked through.
+   *
+   * @generated from field: uint64 records = 10;
+   */
+  records: bigint;
+
+  /**
+   * True when an operator gave up what members hold that could not be asked.
+   *
+   * @generated from field: bool accepted_loss = 11;
+   */
+  acceptedLoss: boolean;
+};
+
+/**
+ * Describes the message meridian.record.v1.Life.
+ * Use `create(LifeSchema)` to create a new message.
+ */
+export const LifeSchema: GenMessage<Life> = /*@__PURE__*/
+  messageDesc(file_meridian_record_v1_record, 18);
+
+/**
+ * @generated from message meridian.record.v1.EarlierLife
+ */
+export type EarlierLife = Message<"meridian.record.v1.EarlierLife"> & {
+  /**
+   * @generated from field: fixed64 created = 1;
+   */
+  created: bigint;
+
+  /**
+   * @generated from field: string id = 2;
+   */
+  id: string;
+
+  /**
+   * Everything up to this sequence is there.
+   *
+   * @generated from field: uint64 sequence = 3;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message meridian.record.v1.EarlierLife.
+ * Use `create(EarlierLifeSchema)` to create a new message.
+ */
+export const EarlierLifeSchema: GenMessage<EarlierLife> = /*@__PURE__*/
+  messageDesc(file_meridian_record_v1_record, 19);
+
+/**
  * @generated from enum meridian.record.v1.DigestAlgorithm
  */
 export const DigestAlgorithm = {
@@ -793,4 +906,46 @@ export type HistoryCause = (typeof HistoryCause)[keyof typeof HistoryCause] | Un
  */
 export const HistoryCauseSchema: GenEnum<HistoryCause> = /*@__PURE__*/
   enumDesc(file_meridian_record_v1_record, 3);
+
+/**
+ * @generated from enum meridian.record.v1.LifeState
+ */
+export const LifeState = {
+  /**
+   * @generated from enum value: LIFE_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * What members hold of earlier lives is being brought in.
+   *
+   * @generated from enum value: LIFE_STATE_RESTORING = 1;
+   */
+  RESTORING: 1,
+
+  /**
+   * All of it was: behind it come this life's own writes.
+   *
+   * @generated from enum value: LIFE_STATE_WHOLE = 2;
+   */
+  WHOLE: 2,
+
+  /**
+   * The log was set back in this life: it has lost what had been written, and begins another life.
+   *
+   * @generated from enum value: LIFE_STATE_LOST = 3;
+   */
+  LOST: 3,
+} as const;
+
+/**
+ * @generated from enum meridian.record.v1.LifeState
+ */
+export type LifeState = (typeof LifeState)[keyof typeof LifeState] | UnknownEnum;
+
+/**
+ * Describes the enum meridian.record.v1.LifeState.
+ */
+export const LifeStateSchema: GenEnum<LifeState> = /*@__PURE__*/
+  enumDesc(file_meridian_record_v1_record, 4);
 
