@@ -19,6 +19,8 @@ export interface DevOptions {
   readonly blobNodes: number;
   /** Gateways per site; more than one only with `nats`. */
   readonly gateways: number;
+  /** Replicators per site; more than one only with `nats`. */
+  readonly replicators: number;
   /** Delay proxies between sites. */
   readonly links: boolean;
   /** Round trips in milliseconds by pair, as "eu-us". */
@@ -194,7 +196,9 @@ function processShapes(options: DevOptions, site: string): ProcessShape[] {
     { name: "nats-1", service: "nats-server", roles: [] },
     { name: "auth-1", service: "auth", roles: ["auth"] },
     ...blobNodeNames(options, site).map(blobNodeShape),
-    { name: "replicator-1", service: "replicator", roles: ["replicator"] },
+    ...count(options.replicators).map(
+      (i): ProcessShape => ({ name: `replicator-${i + 1}`, service: "replicator", roles: ["replicator"] }),
+    ),
     ...count(options.gateways).map(
       (i): ProcessShape => ({ name: `gateway-${i + 1}`, service: "gateway", roles: ["gateway"], gateway: i }),
     ),

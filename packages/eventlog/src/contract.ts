@@ -1,6 +1,7 @@
 import { describe } from "node:test";
 import { appendCases } from "./contract/append-cases.ts";
 import { cursorCases } from "./contract/cursor-cases.ts";
+import { leaseCases } from "./contract/lease-cases.ts";
 import type { LogCapabilities, LogServer } from "./contract/log-server.ts";
 import { prefixCases } from "./contract/prefix-cases.ts";
 import { storeLossCases } from "./contract/store-loss-cases.ts";
@@ -20,6 +21,7 @@ export function eventLogContract(name: string, make: () => Promise<LogServer>, c
     describe("cursors", () => cursorCases(make));
     describe("reading below a prefix", () => prefixCases(make));
     describe("a store that lost its tail", () => storeLossCases(make));
+    describe("leases", () => leaseCases(make));
     describe("streams and bulletin", () => streamCases(make, capabilities));
   });
 }

@@ -19,6 +19,7 @@ export type {
   TailBatch,
   TailOptions,
 } from "./event-log.ts";
+export { contendForLease, type Lease, type LeaseOptions } from "./lease.ts";
 export { beginsLaterLife, decodeLife, encodeLife, lifePrefix, lifeSubject } from "./life.ts";
 export { type NatsLogsOptions, openNatsLogs } from "./open-nats-logs.ts";
 export { isSessionSubject } from "./session.ts";

@@ -1,4 +1,4 @@
-import { type Peers, type ProcessAddress, Role, type Topology } from "@meridian/cluster";
+import { type Peers, Role, type Topology } from "@meridian/cluster";
 import { isContentError } from "@meridian/oci";
 import type { Decider } from "@meridian/policy";
 import type { ServiceClient } from "@meridian/rpc";
@@ -92,11 +92,9 @@ async function requireAdmin(exchange: Exchange, { access, decider }: DiffParts):
   });
 }
 
-/** The replicator that compares for this site: the first that the configuration names. */
+/** A replicator of this site that lives: it passes on what another one is at work for. */
 function comparerOf({ peers, topology }: DiffParts): Comparer {
-  const isReplicator = ({ site, roles }: ProcessAddress): boolean =>
-    site === topology.site && roles.includes(Role.replicator);
-  const address = topology.processes.find(isReplicator);
+  const [address] = peers.processes(Role.replicator, topology.site);
   if (address === undefined) throw unavailable("this site has no replicator");
   return peers.client(diffV1.ComparisonService, address);
 }

@@ -24,6 +24,7 @@ interface DevFlags extends CommonOptions {
   readonly nats?: boolean;
   readonly blobNodes: number;
   readonly gateways: number;
+  readonly replicators: number;
   readonly links?: boolean;
   readonly rtt?: string;
   readonly redis?: string;
@@ -142,8 +143,8 @@ export function devOptions(flags: DevFlags): DevOptions {
   if (flags.http && !loopback)
     problems.push("--http is for loopback addresses only: leave it out, or use --host 127.0.0.1");
   if (flags.anonymous !== undefined && !loopback) problems.push("--anonymous is for loopback addresses only");
-  if (!flags.nats && (flags.blobNodes > 1 || flags.gateways > 1))
-    problems.push("--blob-nodes and --gateways above 1 need --nats");
+  if (!flags.nats && (flags.blobNodes > 1 || flags.gateways > 1 || flags.replicators > 1))
+    problems.push("--blob-nodes, --gateways and --replicators above 1 need --nats");
   const s3Url = flags.s3 === undefined ? undefined : s3Origin(flags.s3, problems);
   const overlay = flags.config === undefined ? undefined : readOverlay(flags.config, problems);
   if (problems.length > 0) throw usageError(problems.join("\n"));
@@ -157,6 +158,7 @@ export function devOptions(flags: DevFlags): DevOptions {
     nats: flags.nats === true,
     blobNodes: flags.blobNodes,
     gateways: flags.gateways,
+    replicators: flags.replicators,
     links: flags.links === true || flags.rtt !== undefined,
     rttMs,
     ...(flags.redis === undefined ? {} : { redisUrl: flags.redis }),

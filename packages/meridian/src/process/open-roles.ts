@@ -2,7 +2,7 @@ import { startAuth } from "@meridian/auth";
 import { startBlobNode } from "@meridian/blob-node";
 import { type Catalog, openCatalog } from "@meridian/catalog";
 import { type Peers, Role } from "@meridian/cluster";
-import type { EventLogs } from "@meridian/eventlog";
+import { contendForLease, type EventLogs } from "@meridian/eventlog";
 import { startGateway } from "@meridian/gateway";
 import { openLmdbStore } from "@meridian/keyvalue";
 import { deriveKey, type LimitStore, openLimitStore } from "@meridian/limits";
@@ -200,6 +200,12 @@ export async function openReplicator(
   const { logs, catalog, policy, oracle } = inputs;
   const { folder } = base.identity;
   const marks = stack.use(await openLmdbStore({ path: folder("collection"), volatile: true, log }));
+  const { site, process: holder } = base.identity.topology;
+  // An embedded log has one process; on NATS another replicator may be added at any time.
+  const duty =
+    base.loaded.config.log.driver === "embedded"
+      ? undefined
+      : stack.use(contendForLease({ logs, name: "replicator", holder, clock, timers, log: log.child({ site }) }));
   const replicator = stack.use(
     await startReplicator(replicatorConfig(base), {
       topology: base.identity.topology,
@@ -209,10 +215,12 @@ export async function openReplicator(
       catalog,
       rpc,
       settings: policy.state.repositories,
+      ...(duty && { duty }),
       collection: {
         config: base.loaded.config.collection,
         marks,
         settingsFile: folder("collection.json"),
+        ...(duty && { settingsLogs: logs }),
       },
       readBlob: createBlobReading({ topology: base.identity.topology, nodes }),
       clock,

@@ -17,6 +17,7 @@ export function addDev(program: Command): void {
     .option("--nats", "one nats-server per site (from PATH) and every service its own process")
     .option("--blob-nodes <n>", "blob nodes per site (with --nats)", count, 1)
     .option("--gateways <n>", "gateways per site (with --nats)", count, 1)
+    .option("--replicators <n>", "replicators per site, one of them at work (with --nats)", count, 1)
     .option("--links", "delay proxies between sites, for the `link` commands")
     .option("--rtt <pairs>", "round trips in milliseconds, e.g. eu-us=80,eu-ap=160 (implies --links)")
     .option("--redis <url>", "share limits and logins by this Redis, e.g. redis://127.0.0.1:6379")

@@ -8,13 +8,13 @@ import { watchNeed } from "./need-watch.ts";
 import { sweepOrphans } from "./orphan-sweep.ts";
 import { Pacer } from "./pacer.ts";
 import { Pass } from "./pass.ts";
-import type { CollectionSettingsFile } from "./settings-file.ts";
+import type { CollectionSettingsStore } from "./settings-file.ts";
 import type { SweepParts } from "./sweep.ts";
 
 /** What {@link Collector} needs. */
 export interface CollectorOptions extends Omit<SweepParts, "graceMs"> {
   readonly config: CollectionConfig;
-  readonly settings: CollectionSettingsFile;
+  readonly settings: CollectionSettingsStore;
 }
 
 /** Between two attempts to ask a member that cannot be asked, in milliseconds. */
@@ -26,8 +26,8 @@ const STOPPED = Symbol("an operator paused it");
 
 /**
  * Collects what this site may remove: in passes, one after another and from time to time. A member that cannot be asked
- * makes a pass wait where it is; an operator's pause ends it, until it is resumed. Only one replicator of a site collects,
- * the first that the configuration names.
+ * makes a pass wait where it is; an operator's pause ends it, until it is resumed. Only the replicator of a
+ * site that does its work collects.
  */
 export class Collector implements AsyncDisposable {
   readonly #options: CollectorOptions;
@@ -55,12 +55,6 @@ export class Collector implements AsyncDisposable {
     return this.#options.settings.settings.paused;
   }
 
-  /** Whether this process collects for its site. */
-  get isActive(): boolean {
-    const { site, process, processes } = this.#options.topology;
-    return processes.find((one) => one.site === site && one.roles.includes("replicator"))?.process === process;
-  }
-
   /** What a pass waits for, one line each; none while it waits for nothing. */
   get waitingFor(): readonly string[] {
     return this.#reason === "" ? [] : this.#reason.split("\n");
@@ -81,8 +75,7 @@ export class Collector implements AsyncDisposable {
   }
 
   get #state(): collectionV1.CollectionState {
-    const { STANDBY, PAUSED, WAITING, RUNNING, IDLE } = collectionV1.CollectionState;
-    if (!this.isActive) return STANDBY;
+    const { PAUSED, WAITING, RUNNING, IDLE } = collectionV1.CollectionState;
     if (this.isPaused) return PAUSED;
     if (this.#running === undefined) return IDLE;
     return this.#reason === "" ? RUNNING : WAITING;
@@ -116,7 +109,7 @@ export class Collector implements AsyncDisposable {
   async resume(): Promise<void> {
     const { settings } = this.#options;
     await settings.set({ ...settings.settings, paused: false });
-    if (this.isActive) this.begin({ dryRun: false });
+    this.begin({ dryRun: false });
   }
 
   /** Durable when it resolves. */
@@ -137,8 +130,7 @@ export class Collector implements AsyncDisposable {
     if (config.everyMs === 0 || this.isPaused || this.#stop.signal.aborted) return;
     const timer = timers.after(afterMs, () => {
       this.#next = undefined;
-      if (this.isActive) this.begin({ dryRun: false });
-      else this.#schedule(config.everyMs);
+      this.begin({ dryRun: false });
     });
     this.#next = { at: clock.now() + afterMs, timer };
   }

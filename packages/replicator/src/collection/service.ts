@@ -1,5 +1,6 @@
 import type { Catalog } from "@meridian/catalog";
 import type { NodeWatch, Peers, SiteMonitor } from "@meridian/cluster";
+import type { EventLogs } from "@meridian/eventlog";
 import type { OrderedStore } from "@meridian/keyvalue";
 import { ContentError } from "@meridian/oci";
 import type { RpcServer, ServiceImpl } from "@meridian/rpc";
@@ -10,6 +11,7 @@ import type { CollectionConfig } from "./config.ts";
 import { createConfirm } from "./confirm.ts";
 import { Marks } from "./marks.ts";
 import { CollectionSettingsFile } from "./settings-file.ts";
+import { CollectionSettingsLog } from "./settings-log.ts";
 import { createCollectionTelemetry } from "./telemetry.ts";
 
 /** What {@link startCollection} needs. */
@@ -19,6 +21,8 @@ export interface CollectionOptions {
   readonly marks: OrderedStore;
   /** Where a pause is kept over restarts; absent only in tests. */
   readonly settingsFile?: string;
+  /** The site's logs, where several replicators share what an operator told them. Absent: the file alone. */
+  readonly settingsLogs?: EventLogs;
   readonly peers: Peers;
   readonly monitor: SiteMonitor;
   readonly watch: NodeWatch;
@@ -36,12 +40,16 @@ export interface Collection extends AsyncDisposable {
   status(): ReturnType<Collector["status"]>;
 }
 
-/** Begins to collect what nothing needs any more. @throws ContentError `unavailable` when the settings file cannot be read. */
+/** Begins to collect what nothing needs any more. @throws ContentError `unavailable` when the settings cannot be read. */
 export async function startCollection(options: CollectionOptions): Promise<Collection> {
   const { marks, peers, rpc } = options;
   const { topology } = peers;
   await using open = new AsyncDisposableStack();
-  const settings = await CollectionSettingsFile.open(options.settingsFile);
+  const { settingsFile, settingsLogs } = options;
+  const settings =
+    settingsLogs === undefined
+      ? await CollectionSettingsFile.open(settingsFile)
+      : await CollectionSettingsLog.open(settingsLogs, settingsFile);
   const confirm = createConfirm({ ...options, topology });
   const telemetry = open.use(createCollectionTelemetry(() => collector.status().state));
   const collector: Collector = open.use(
@@ -57,7 +65,6 @@ function serviceOf(collector: Collector): ServiceImpl<typeof collectionV1.Collec
   return {
     status: async () => collector.status(),
     async control({ action, blobsPerSecond }) {
-      if (!collector.isActive) throw new ContentError("precondition", "another replicator of this site collects");
       if (blobsPerSecond > 0) await collector.setRate(blobsPerSecond);
       if (action === PAUSE) await collector.pause();
       else if (action === RESUME) await collector.resume();

@@ -12,8 +12,21 @@ const schema = z.object({
 /** What an operator told the collection of this site. */
 export type CollectionSettings = Readonly<Omit<z.infer<typeof schema>, "format">>;
 
-/** Keeps it over restarts. */
-export class CollectionSettingsFile {
+/** Where it is kept. */
+export interface CollectionSettingsStore {
+  readonly settings: CollectionSettings;
+  /** Durable when it resolves. */
+  set(settings: CollectionSettings): Promise<void>;
+}
+
+/** @throws when the text is none. */
+export function parseSettings(text: string): CollectionSettings {
+  const { format: _format, ...settings } = schema.parse(JSON.parse(text));
+  return settings;
+}
+
+/** Keeps it over restarts, where the site is one process. */
+export class CollectionSettingsFile implements CollectionSettingsStore {
   readonly #path: string | undefined;
   #settings: CollectionSettings;
 
@@ -27,8 +40,7 @@ export class CollectionSettingsFile {
     const unset = { paused: false };
     if (path === undefined) return new CollectionSettingsFile(undefined, unset);
     try {
-      const { format: _format, ...settings } = schema.parse(JSON.parse(await readFile(path, "utf8")));
-      return new CollectionSettingsFile(path, settings);
+      return new CollectionSettingsFile(path, parseSettings(await readFile(path, "utf8")));
     } catch (cause) {
       if ((cause as NodeJS.ErrnoException).code === "ENOENT") return new CollectionSettingsFile(path, unset);
       const message = `${path} says whether collection is paused and cannot be read: mend it, or remove it to let it go on`;

@@ -31,7 +31,8 @@ const RETIRE_SLACK_MS = 3_600_000;
 
 /**
  * Compares this site with others, one at a time: when told to, and from time to time with those that the configuration
- * names after it, so that each pair is compared once. Only one replicator of a site does, the first that is named.
+ * names after it, so that each pair is compared once. Only the replicator
+ * of a site that does its work does.
  */
 export class Comparer implements AsyncDisposable {
   readonly #options: ComparerOptions;
@@ -46,12 +47,6 @@ export class Comparer implements AsyncDisposable {
     this.#schedule();
   }
 
-  /** Whether this process compares for its site. */
-  get isActive(): boolean {
-    const { site, process, processes } = this.#options.peers.topology;
-    return processes.find((one) => one.site === site && one.roles.includes(Role.replicator))?.process === process;
-  }
-
   /** The comparison with the site that is under way, or else the last; undefined when there was none since the start. */
   show(other: string): ComparisonMessage | undefined {
     return this.#last.get(other)?.message();
@@ -59,14 +54,13 @@ export class Comparer implements AsyncDisposable {
 
   /**
    * Begins to compare with the site.
-   * @throws ContentError `precondition` while another comparison is under way, or another process compares; `not-found`
+   * @throws ContentError `precondition` while another comparison is under way; `not-found`
    * for a site that is none of the others.
    */
   begin(other: string, { repair }: { readonly repair: boolean }): ComparisonMessage {
     const { clock, peers } = this.#options;
     const { site, sites } = peers.topology;
     if (other === site || !sites.includes(other)) throw new ContentError("not-found", `${other} is no other site`);
-    if (!this.isActive) throw new ContentError("precondition", "another replicator of this site compares");
     if (this.#running !== undefined || this.#stop.signal.aborted)
       throw new ContentError("precondition", `${site} compares itself with ${this.#running?.comparison.other} now`);
     const comparison = new Comparison({ site, other, repair, startedAt: clock.now() });
@@ -92,7 +86,6 @@ export class Comparer implements AsyncDisposable {
 
   async #compareAll(): Promise<void> {
     const { site, sites } = this.#options.peers.topology;
-    if (!this.isActive) return;
     for (const other of sites.slice(sites.indexOf(site) + 1)) {
       await this.#running?.done;
       if (this.#stop.signal.aborted) return;
@@ -157,7 +150,7 @@ export class Comparer implements AsyncDisposable {
   async #compareBlobs(comparison: Comparison): Promise<void> {
     const { inventory, peers, timers } = this.#options;
     const { other } = comparison;
-    const address = peers.topology.processes.find((one) => one.site === other && one.roles.includes(Role.replicator));
+    const [address] = peers.processes(Role.replicator, other);
     if (address === undefined) throw new ContentError("unavailable", `${other} has no replicator`);
     const client = peers.client(diffV1.BlobDiffService, address);
     await compareBlobs({ inventory, client, comparison, timers, signal: this.#stop.signal });

@@ -773,7 +773,7 @@ export const ViewDiffService: GenService<{
   serviceDesc(file_meridian_diff_v1_diff, 0);
 
 /**
- * The replicator that compares for its site: the first that the configuration names.
+ * The replicator that does the work of its site; whichever is called passes the call on to it.
  *
  * @generated from service meridian.diff.v1.BlobDiffService
  */
