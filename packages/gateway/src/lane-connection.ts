@@ -5,10 +5,12 @@ import type { AnswerHeads } from "./answer-head.ts";
 import type { Exchange, HeaderList } from "./exchange.ts";
 import { type AnswerLine, LaneExchange } from "./lane-exchange.ts";
 import { type HeadFields, readHead } from "./request-head.ts";
+import type { HeldAnswers, TurnOfAnswers } from "./turn-of-answers.ts";
 
 /** What the connections of a read lane share. */
 export interface LaneParts {
   readonly heads: AnswerHeads;
+  readonly turn: TurnOfAnswers;
   readonly clock: Clock;
   readonly handle: (exchange: Exchange) => void;
   /** A client that takes nothing of what waits for it for so long is cut off, in milliseconds. */
@@ -28,7 +30,7 @@ const MAX_HEAD_BYTES = 8 * 1024;
  * One connection of the read lane. One request at a time: what a client sends ahead waits unread. The first request
  * that is not for the lane takes the connection to node's server for good, with all bytes that nobody has answered yet.
  */
-export class LaneConnection implements AnswerLine {
+export class LaneConnection implements AnswerLine, HeldAnswers {
   readonly peerAddress: string;
   readonly encrypted: boolean;
   gone = false;
@@ -40,6 +42,7 @@ export class LaneConnection implements AnswerLine {
   #fields: HeadFields | undefined;
   #busy: LaneExchange | undefined;
   #full = false;
+  #held = false;
   #watched = false;
   #taking = false;
   #ended = false;
@@ -66,6 +69,8 @@ export class LaneConnection implements AnswerLine {
   write(head: string, body: string | Uint8Array | undefined, done?: (error?: Error | null) => void): void {
     const socket = this.#socket;
     if (this.gone) return;
+    // A whole answer; pieces of a body are timed by when they are taken.
+    if (done === undefined && !this.#held) this.#hold();
     if (body === undefined || typeof body === "string") {
       socket.write(body === undefined ? head : head + body, "latin1", done);
     } else if (head === "") {
@@ -76,7 +81,15 @@ export class LaneConnection implements AnswerLine {
       socket.write(body, done);
       socket.uncork();
     }
-    if (!this.#watched && socket.writableLength > 0) this.#watch();
+    if (!this.#held && !this.#watched && socket.writableLength > 0) this.#watch();
+  }
+
+  /** What was written leaves with the other answers of this turn. */
+  release(): void {
+    if (!this.#held) return;
+    this.#held = false;
+    this.#socket.uncork();
+    if (!this.gone && !this.#watched && this.#socket.writableLength > 0) this.#watch();
   }
 
   done(): void {
@@ -98,12 +111,20 @@ export class LaneConnection implements AnswerLine {
   }
 
   cut(): void {
+    // Answers before it are whole.
+    this.release();
     this.#socket.destroy();
   }
 
   /** Ends it once everything is sent. */
   close(): void {
     this.#socket.destroySoon();
+  }
+
+  #hold(): void {
+    this.#held = true;
+    this.#socket.cork();
+    this.#parts.turn.hold(this);
   }
 
   /** Node's time-out starts again with each byte that comes or leaves. It is set when the first answer has to wait. */
@@ -171,6 +192,7 @@ export class LaneConnection implements AnswerLine {
 
   #handOver(unread: Buffer): void {
     const socket = this.#socket;
+    this.release();
     this.#leave();
     socket
       .off("data", this.#onData)

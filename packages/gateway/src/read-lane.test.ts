@@ -240,6 +240,25 @@ describe("the read lane", () => {
     assert.deepEqual(server.seenByNode, ["PUT /4 x"]);
   });
 
+  test("keeps the order where the answers to reads and node's follow within one turn", async () => {
+    await using server = new LanedServer(echo);
+    using client = await server.client();
+    client.socket.write(`${get("/1")}${get("/2")}PUT /3 HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx`);
+    const answers = await client.until("\r\nnode");
+    assert.deepEqual(answers.match(/(?<=\r\n\r\n)(?:lane GET \/\d|node)/g), ["lane GET /1", "lane GET /2", "node"]);
+  });
+
+  test("sends the answer before one that breaks off within the same turn", async () => {
+    await using server = new LanedServer((exchange) => {
+      if (exchange.path === "/whole") echo(exchange);
+      else exchange.begin(200, ["Content-Length", "10"]).abort();
+    });
+    using client = await server.client();
+    client.socket.write(get("/whole") + get("/broken"));
+    await client.closed();
+    assert.match(client.text, /lane GET \/whole!$/);
+  });
+
   test("sends no body for HEAD and 304, and keeps the length that it was told", async () => {
     await using server = new LanedServer((exchange) => {
       if (exchange.path === "/same") exchange.send(304, ["ETag", '"a"'], "never");

@@ -5,6 +5,7 @@ import type { Clock, Timers } from "@meridian/runtime";
 import { AnswerHeads } from "./answer-head.ts";
 import type { Exchange } from "./exchange.ts";
 import { LaneConnection, type LaneParts } from "./lane-connection.ts";
+import { TurnOfAnswers } from "./turn-of-answers.ts";
 
 /** What {@link openReadLane} needs. */
 export interface ReadLaneOptions {
@@ -39,6 +40,7 @@ export function openReadLane(server: Server | SecureServer, secure: boolean, opt
   const connections = new Set<LaneConnection>();
   const parts: LaneParts = {
     heads: new AnswerHeads(options),
+    turn: new TurnOfAnswers(),
     clock: options.clock,
     handle: options.handle,
     answerIdleMs: options.answerIdleMs,
