@@ -108,6 +108,24 @@ describe("access tokens", () => {
     assert.deepEqual(decodeProtectedHeader(token), { alg: "EdDSA", typ: "JWT", kid: "key-1" });
   });
 
+  it("are the same for who asks for the same within one second, and no others", () => {
+    const bench = new Bench();
+    const signer = bench.signer();
+    const asked = { subject: "bob", access, lifetimeS: 900 };
+    const first = signer.access(asked);
+    bench.nowMs += 999;
+    assert.equal(signer.access({ ...asked, access: structuredClone(access) }), first);
+    const others = [
+      { ...asked, subject: "" },
+      { ...asked, lifetimeS: 901 },
+      { ...asked, access: access.slice(1) },
+    ].map((other) => signer.access(other));
+    bench.nowMs += 1;
+    others.push(signer.access(asked));
+    assert.equal(new Set([first, ...others]).size, 5);
+    for (const token of [first, ...others.slice(1)]) assert.equal(bench.verifier.verify(token)?.principal.name, "bob");
+  });
+
   it("are remembered by their string until they expire, a minute's leeway included", () => {
     const bench = new Bench();
     const token = bench.token();
