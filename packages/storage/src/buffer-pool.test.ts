@@ -53,6 +53,21 @@ test("lends large buffers to those who want much, while there are any", async ()
   assert.deepEqual([pool.tryAcquire(11)?.length, pool.tryAcquire(11)?.length], [100, 10]);
 });
 
+test("lends small buffers once the usual ones are out, and gives none of them as a second one", async () => {
+  const small = { bufferBytes: 5, maxBuffers: 2 };
+  const pool = new BufferPool({ bufferBytes: 10, maxBuffers: 1, small, sparesBelow: 1 });
+  const lent = [await pool.acquire(), await pool.acquire(), await pool.acquire()];
+  assert.deepEqual([lent.map(({ length }) => length), pool.lent, pool.isCrowded], [[10, 5, 5], 3, true]);
+  assert.equal(pool.tryAcquire(), undefined);
+  assert.equal(pool.trySpare(), undefined);
+  const waiting = pool.acquire();
+  pool.release(lent[1]!);
+  assert.equal(await waiting, lent[1]);
+  for (const buffer of lent) pool.release(buffer);
+  assert.deepEqual([pool.lent, pool.isCrowded], [0, false]);
+  assert.deepEqual([pool.tryAcquire()?.length, pool.tryAcquire()?.length], [10, 5]);
+});
+
 test("lends a second buffer only while few are out", async () => {
   const pool = new BufferPool({ bufferBytes: 10, maxBuffers: 4, sparesBelow: 2 });
   await pool.acquire();

@@ -13,8 +13,19 @@ export const LARGE_WRITE_BUFFERS: BufferKind = { bufferBytes: 1024 * 1024, maxBu
 /** Unused large buffers that are kept: what one stream uses. */
 const KEPT_LARGE = 2;
 
-/** Streams read ahead into a second buffer while fewer buffers than this are out: 200 streams hold some 60 MB. */
+/** Streams read ahead into a second buffer while fewer usual buffers than this are out. */
 export const SPARES_BELOW = 64;
+
+/**
+ * Buffers of reads: a few large ones, some of the usual size, and for whoever comes after those half of that. 200 streams
+ * hold some 40 MB.
+ */
+export const READ_BUFFERS = {
+  maxBuffers: SPARES_BELOW,
+  large: LARGE_BUFFERS,
+  small: { bufferBytes: BUFFER_BYTES / 2, maxBuffers: 832 },
+  sparesBelow: SPARES_BELOW,
+};
 
 /** Buffers of one size. */
 export interface BufferKind {
@@ -30,28 +41,36 @@ export class BufferPool {
   readonly bufferBytes: number;
   readonly #usual: Shelf;
   readonly #large: Shelf;
+  readonly #small: Shelf;
   readonly #sparesBelow: number;
   readonly #waiting: Array<(buffer: Buffer) => void> = [];
 
   /**
-   * `maxBuffers`: how many may be out at once, 512 (128 MiB) when absent, beside the `large` ones: none when absent.
+   * `maxBuffers`: how many may be out at once, 512 (128 MiB) when absent, beside the `large` ones and the `small` ones,
+   * which are lent once no usual one is left: none of either when absent.
    * `sparesBelow`: {@link trySpare} gives none while so many are out; no bound of its own when absent.
    */
   constructor({
     bufferBytes = BUFFER_BYTES,
     maxBuffers = 512,
-    large = { bufferBytes: 0, maxBuffers: 0 },
-    sparesBelow = maxBuffers,
-  }: Partial<BufferKind> & { readonly large?: BufferKind; readonly sparesBelow?: number } = {}) {
+    large = NONE,
+    small = NONE,
+    sparesBelow = maxBuffers + small.maxBuffers,
+  }: Partial<BufferKind> & {
+    readonly large?: BufferKind;
+    readonly small?: BufferKind;
+    readonly sparesBelow?: number;
+  } = {}) {
     this.bufferBytes = bufferBytes;
     this.#sparesBelow = sparesBelow;
     this.#usual = new Shelf({ bufferBytes, maxBuffers }, KEPT);
     this.#large = new Shelf(large, KEPT_LARGE);
+    this.#small = new Shelf(small, KEPT);
   }
 
   /** How many are out now. */
   get lent(): number {
-    return this.#usual.lent + this.#large.lent;
+    return this.#beyondLarge + this.#large.lent;
   }
 
   /**
@@ -60,17 +79,18 @@ export class BufferPool {
    */
   tryAcquire(wanted = 0): Buffer | undefined {
     if (this.#waiting.length > 0) return undefined;
-    return (wanted > this.bufferBytes ? this.#large.take() : undefined) ?? this.#usual.take();
+    const large = wanted > this.bufferBytes ? this.#large.take() : undefined;
+    return large ?? this.#usual.take() ?? this.#small.take();
   }
 
   /** True while somebody waits, or more are out than second ones are given beside: who has a second gives it back. */
   get isCrowded(): boolean {
-    return this.#waiting.length > 0 || this.#usual.lent > this.#sparesBelow;
+    return this.#waiting.length > 0 || this.#beyondLarge > this.#sparesBelow;
   }
 
   /** A second buffer for whoever holds one: with many streams under way each does with one, they overlap each other. */
   trySpare(wanted = 0): Buffer | undefined {
-    return this.#usual.lent < this.#sparesBelow ? this.tryAcquire(wanted) : undefined;
+    return this.#beyondLarge < this.#sparesBelow ? this.tryAcquire(wanted) : undefined;
   }
 
   /**
@@ -102,9 +122,16 @@ export class BufferPool {
       next(buffer);
       return;
     }
-    (buffer.length === this.bufferBytes ? this.#usual : this.#large).putBack(buffer);
+    if (buffer.length === this.bufferBytes) this.#usual.putBack(buffer);
+    else (buffer.length > this.bufferBytes ? this.#large : this.#small).putBack(buffer);
+  }
+
+  get #beyondLarge(): number {
+    return this.#usual.lent + this.#small.lent;
   }
 }
+
+const NONE: BufferKind = { bufferBytes: 0, maxBuffers: 0 };
 
 /** The buffers of one kind. */
 class Shelf {

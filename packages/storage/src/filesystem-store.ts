@@ -5,7 +5,7 @@ import type { Clock, Logger, OnPersistStep, Timers } from "@meridian/runtime";
 import { unlessAborted } from "./abort.ts";
 import { BlobCount } from "./blob-count.ts";
 import type { BlobInfo, BlobStore, ListOptions, OpenBlob, Upload } from "./blob-store.ts";
-import { BufferPool, LARGE_BUFFERS, LARGE_WRITE_BUFFERS, SPARES_BELOW } from "./buffer-pool.ts";
+import { BufferPool, LARGE_WRITE_BUFFERS, READ_BUFFERS } from "./buffer-pool.ts";
 import { DigestTurns } from "./digest-turns.ts";
 import { DirectorySync } from "./directory-sync.ts";
 import { EarlySyncs } from "./early-syncs.ts";
@@ -74,7 +74,7 @@ class FilesystemStore implements BlobStore {
     this.#layout = layout;
     this.#directories = directories;
     const {
-      bufferPool: readPool = new BufferPool({ large: LARGE_BUFFERS, sparesBelow: SPARES_BELOW }),
+      bufferPool: readPool = new BufferPool(READ_BUFFERS),
       clock,
       log,
     } = options;
