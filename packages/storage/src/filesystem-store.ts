@@ -73,11 +73,7 @@ class FilesystemStore implements BlobStore {
     this.#options = options;
     this.#layout = layout;
     this.#directories = directories;
-    const {
-      bufferPool: readPool = new BufferPool(READ_BUFFERS),
-      clock,
-      log,
-    } = options;
+    const { bufferPool: readPool = new BufferPool(READ_BUFFERS), clock, log } = options;
     this.#quarantine = new FilesystemQuarantine(layout);
     this.checks = new FilesystemChecks({
       ...{ layout, pool: readPool, quarantine: this.#quarantine, turns: this.#turns, clock, log },
