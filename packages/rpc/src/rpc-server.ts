@@ -12,8 +12,8 @@ import {
 } from "@meridian/runtime";
 import { createCallHandlers } from "./call-handlers.ts";
 import { createHealthService } from "./health-service.ts";
-import { COMMON_OPTIONS } from "./limits.ts";
-import { bind, raiseFlowControlWindows } from "./listener.ts";
+import { SERVER_OPTIONS } from "./limits.ts";
+import { bind, tuneConnections } from "./listener.ts";
 import { createLocalClient } from "./local-client.ts";
 import { deserializerOf, methodsOf, pathOf, serializerOf, type UntypedImpl } from "./method.ts";
 import type { ServiceClient, ServiceImpl } from "./service.ts";
@@ -64,7 +64,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
   if (options.tls !== undefined && options.identify === undefined)
     throw new TypeError("a server with tls needs identify");
   const timers = options.timers ?? systemTimers;
-  const server = new Server(COMMON_OPTIONS);
+  const server = new Server(SERVER_OPTIONS);
   const impls = new Map<string, UntypedImpl>();
   const locals = new Map<string, ReturnType<typeof createLocalClient>>();
   const health = createHealthService();
@@ -90,7 +90,7 @@ export function createRpcServer(options: RpcServerOptions): RpcServer {
     },
     async listen({ host, port }) {
       const address = await bind(server, host, port, tls ?? ServerCredentials.createInsecure());
-      raiseFlowControlWindows(server, options.log);
+      tuneConnections(server, options.log);
       return { address };
     },
     serving: (value) => health.serving(value),

@@ -5,6 +5,7 @@ import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { TLSSocket } from "node:tls";
 import { ContentError } from "@meridian/oci";
 import type { IdentifyPeer, Logger, PeerIdentity, TlsMaterial, TlsSource } from "@meridian/runtime";
 import { linkV1, siteV1 } from "@meridian/wire";
@@ -105,6 +106,28 @@ describe("mutual TLS", { skip }, () => {
     await using running = await start(fixed(material("eu")));
     await using channel = connect(running.address, fixed(material("us")), (peer) => peer.site === "eu");
     assert.equal((await channel.client(siteV1.SiteService).ping({})).site, "us/site");
+  });
+
+  it("reads the certificate of a connection once, however many calls come over it", async () => {
+    const { getPeerCertificate } = TLSSocket.prototype;
+    let reads = 0;
+    const counting = function (this: TLSSocket, ...parameters: unknown[]): unknown {
+      reads += 1;
+      return Reflect.apply(getPeerCertificate, this, parameters);
+    };
+    Object.assign(TLSSocket.prototype, { getPeerCertificate: counting });
+    try {
+      await using running = await start(fixed(material("eu")));
+      await using channel = connect(running.address, fixed(material("us")));
+      await channel.client(siteV1.SiteService).ping({});
+      const ofConnecting = reads;
+      for (let call = 0; call < 3; call += 1) {
+        assert.equal((await channel.client(siteV1.SiteService).ping({})).site, "us/site");
+      }
+      assert.equal(reads, ofConnecting);
+    } finally {
+      Object.assign(TLSSocket.prototype, { getPeerCertificate });
+    }
   });
 
   it("asks allow for the method, and refuses with denied, unary and streams alike", async () => {
