@@ -1,4 +1,4 @@
-import { stat } from "node:fs/promises";
+import { statSync } from "node:fs";
 import type { LiveTopology } from "@meridian/cluster";
 import { type Logger, loadConfigFile, type Timers } from "@meridian/runtime";
 import { siteConfigSchema } from "./site-config.ts";
@@ -22,7 +22,8 @@ export function watchTopology({ path, live, timers, log }: WatchTopologyOptions)
   let seen: string | undefined;
   let looking = false;
   const look = async (): Promise<void> => {
-    const { mtimeMs, size, ino } = await stat(path);
+    // At once: through the pool of threads it would wake an idle process once more each second.
+    const { mtimeMs, size, ino } = statSync(path);
     const now = `${mtimeMs} ${size} ${ino}`;
     const first = seen === undefined;
     if (now === seen) return;
