@@ -1,5 +1,6 @@
 import { DevProcess } from "@meridian/test/harness";
-import { logIn, manifestOf, type PlainClient } from "./plain-client.ts";
+import { KeptConnections } from "./kept-connections.ts";
+import { logIn, manifestOf } from "./plain-client.ts";
 import { quantile } from "./statistics.ts";
 
 const REPOSITORY = "bench/lag";
@@ -28,7 +29,13 @@ export async function benchRecordLag(driver: LagRow["driver"], say: (line: strin
   const us = await logIn(cluster.gateway("us"), cluster.adminPassword, [REPOSITORY]);
   const config = Buffer.from("{}");
   const descriptor = { digest: await eu.pushBlob(REPOSITORY, config), size: config.length };
-  const lagOf = (tag: string): Promise<number> => oneLag(eu, us, tag, manifestOf(descriptor, [], tag));
+  using pushing = new KeptConnections(eu.origin);
+  using asking = new KeptConnections(us.origin);
+  const sites = {
+    eu: { kept: pushing, authorization: eu.authorization },
+    us: { kept: asking, authorization: us.authorization },
+  };
+  const lagOf = (tag: string): Promise<number> => oneLag(sites, tag, manifestOf(descriptor, [], tag));
   await steadily(WARM_UP_SECONDS, (index) => lagOf(`w${index}`));
   const values = await steadily(SECONDS, (index) => lagOf(`v${index}`));
   const row = {
@@ -56,16 +63,25 @@ async function steadily(seconds: number, run: (index: number) => Promise<number>
   return Promise.all(running);
 }
 
-async function oneLag(eu: PlainClient, us: PlainClient, tag: string, manifest: string): Promise<number> {
-  const headers = await eu.pushManifest(REPOSITORY, tag, manifest);
+interface Site {
+  readonly kept: KeptConnections;
+  readonly authorization: string;
+}
+
+async function oneLag({ eu, us }: { eu: Site; us: Site }, tag: string, manifest: string): Promise<number> {
+  const path = `/v2/${REPOSITORY}/manifests/${tag}`;
+  const type = "application/vnd.oci.image.manifest.v1+json";
+  const pushed = await eu.kept.ask("PUT", path, {
+    headers: { authorization: eu.authorization, "content-type": type },
+    body: manifest,
+  });
   const answered = performance.now();
-  const version = headers.get("meridian-version");
-  if (version === null) throw new Error("a push was answered without a version token");
-  const seen = await us.call(
-    `/v2/${REPOSITORY}/manifests/${tag}`,
-    { method: "HEAD", headers: { "meridian-min-version": version } },
-    [200],
-  );
-  await seen.arrayBuffer();
+  const version = pushed.headers["meridian-version"];
+  if (pushed.status !== 201 || typeof version !== "string")
+    throw new Error(`a push was answered with ${pushed.status}, version token ${version}: ${pushed.body}`);
+  const seen = await us.kept.ask("HEAD", path, {
+    headers: { authorization: us.authorization, "meridian-min-version": version },
+  });
+  if (seen.status !== 200) throw new Error(`${path} at us: ${seen.status}`);
   return performance.now() - answered;
 }
