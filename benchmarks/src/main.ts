@@ -5,16 +5,18 @@ import { benchIdle } from "./idle.ts";
 import { isOnPath } from "./peers/program.ts";
 import { benchRecordLag, type LagRow } from "./record-lag.ts";
 import { benchRegistries } from "./registries.ts";
+import { benchScale } from "./scale.ts";
+import { scaleTables } from "./scale-table.ts";
 import { registryTables, table } from "./table.ts";
 
 /**
- * `npx pnpm bench [pull] [push] [lag] [idle] [collection] [diff] [--only TEXT]…`: the tables of benchmarks/README.md, measured
- * now. Of pulls and pushes only the rows whose names hold one of the texts.
+ * `npx pnpm bench [pull] [push] [lag] [idle] [collection] [diff] [scale] [--only TEXT]… [--tags N]`: the tables of
+ * benchmarks/README.md, measured now. Of pulls and pushes only the rows whose names hold one of the texts.
  */
-const PARTS = ["pull", "push", "lag", "idle", "collection", "diff"];
+const PARTS = ["pull", "push", "lag", "idle", "collection", "diff", "scale"];
 const { positionals: chosen, values } = parseArgs({
   allowPositionals: true,
-  options: { only: { type: "string", multiple: true } },
+  options: { only: { type: "string", multiple: true }, tags: { type: "string", default: "100000" } },
 });
 const { only } = values;
 const wants = (name: string): boolean => chosen.length === 0 || chosen.includes(name);
@@ -67,6 +69,9 @@ if (wants("collection")) {
       [[`${blobs} blobs`, `${(perMinute / 1_000).toFixed(0)} k`, calmP99.toFixed(1), busyP99.toFixed(1), ratio]],
     ),
   );
+}
+if (wants("scale")) {
+  for (const one of scaleTables(await benchScale(Number(values.tags), say))) print(one);
 }
 
 if (wants("diff")) {

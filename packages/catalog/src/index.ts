@@ -20,6 +20,7 @@ export { type AskMembers, confirmUnneeded, type NeedAnswer, type NeedQuestion, n
 export { findDifferences, MAX_RANGES, type RowSource, summarizeRanges } from "./find-differences.ts";
 export { compareHlc, DEFAULT_MAX_SKEW_MS, hlcMs, hlcTime } from "./hlc.ts";
 export { registerNameOf } from "./keys.ts";
+export { logEntryOf } from "./log-entry.ts";
 export { isAbsent, manifestValueOf, noManifestValue } from "./manifest-value.ts";
 export { decodeRecord, encodeRecord, isAlive, mergeRecords } from "./merge.ts";
 export { type CatalogOptions, type OpenCatalog, openCatalog } from "./open-catalog.ts";
