@@ -22,6 +22,7 @@ for (const what of ["log", "tail", "everything"] as const) {
       const report = await simulate(seed, [...steps, push(1, 2, 9_000), push(0, 3)]);
       assert.equal(report.losses, 1);
       assert.equal(report.answered, 9, "links and names of four images, and a delete");
+      if (what === "tail") assert.equal(report.lives, 4, "the log that was set back begins another life");
     }
   });
 
@@ -56,6 +57,26 @@ test("a site that lost its disk takes no writes while no peer can be asked, and 
     assert.equal(report.losses, 1);
     assert.equal(report.writes, 7, "the refused push ends with its links");
     assert.equal(report.answered, 6);
+  }
+});
+
+test("a lost tail that was written over before anybody knew: both are there once a peer has seen it, and one life has them", async () => {
+  for (const seed of [1, 2, 3, 4]) {
+    const lose = { kind: "lose", afterMs: 10, site: 0, what: "image", downMs: 500 } as const;
+    const cut = { kind: "cut", afterMs: 0, from: 0, both: true, forMs: 20_000 } as const;
+    const report = await simulate(seed, [
+      ...[push(0, 0), lose, push(0, 1), push(0, 2)],
+      ...[
+        { ...cut, afterMs: 500, to: 1 },
+        { ...cut, to: 2 },
+      ],
+      // Neither its own view nor a peer can tell by then: it goes on in the log that was set back.
+      ...[push(0, 3, 5_000), push(0, 0), push(0, 3)],
+      push(0, 1, 30_000),
+    ]);
+    assert.equal(report.losses, 1);
+    assert.equal(report.answered, 14);
+    assert.equal(report.lives, 4, "the log that was set back begins another life");
   }
 });
 

@@ -1,7 +1,7 @@
 import { seeded } from "../harness/seeded.ts";
 
-/** `tail`: the log is set back to what it was when the step came. */
-export type Loss = "log" | "tail" | "everything";
+/** `tail`: the log is set back to what it was when the step came; `image`: and nobody at the site has a view that knows. */
+export type Loss = "log" | "tail" | "everything" | "image";
 
 /** What happens in a simulation, and after how many milliseconds. Each step means something whatever was before it. */
 export type Step = { readonly afterMs: number } & (
