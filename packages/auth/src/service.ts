@@ -12,6 +12,7 @@ import { listRepositorySettings } from "./list-repository-settings.ts";
 import { listUsers } from "./list-users.ts";
 import { Preparation } from "./preparation.ts";
 import { putGrant } from "./put-grant.ts";
+import { putMember } from "./put-member.ts";
 import { putRepositorySettings } from "./put-repository-settings.ts";
 import { putUser } from "./put-user.ts";
 import { removeUser } from "./remove-user.ts";
@@ -59,8 +60,13 @@ export async function startAuth(config: AuthConfig, deps: AuthDeps): Promise<Aut
   const isOneOf = (callers: ReadonlySet<string>) => (peer: PeerIdentity) =>
     policy.members.includes(peer.site) && callers.has(peer.service);
   const tokens: IssueTokenParts = { ...deps, config, credentials, signer: () => keys.signer };
-  rpc.register(authV1.AuthService, authService(tokens, { policy, verifier, log }), { allow: isOneOf(TOKEN_CALLERS) });
-  if (policy.service) rpc.register(policyV1.PolicyLogService, policy.service, { allow: isOneOf(LOG_CALLERS) });
+  rpc.register(authV1.AuthService, authService(tokens, { policy, verifier, log, clock: deps.clock }), {
+    allow: isOneOf(TOKEN_CALLERS),
+  });
+  // A site that is no member yet asks for the log and is refused there: so the home knows that it is up.
+  const mayCall = (peer: PeerIdentity, method: string): boolean =>
+    LOG_CALLERS.has(peer.service) && (method === "tail" || policy.members.includes(peer.site));
+  if (policy.service) rpc.register(policyV1.PolicyLogService, policy.service, { allow: mayCall });
 
   const stop = new AbortController();
   const running = preparation.run(stop.signal);
@@ -85,7 +91,10 @@ function createCredentials({ logins }: AuthConfig, deps: AuthDeps): CredentialCh
   });
 }
 
-function authService(tokens: IssueTokenParts, parts: AdministrationParts): ServiceImpl<typeof authV1.AuthService> {
+function authService(
+  tokens: IssueTokenParts,
+  parts: AdministrationParts & { readonly clock: Clock },
+): ServiceImpl<typeof authV1.AuthService> {
   return {
     issueToken: (request, context) => issueToken(request, context, tokens),
     putUser: (request, context) => putUser(request, context, parts),
@@ -93,6 +102,7 @@ function authService(tokens: IssueTokenParts, parts: AdministrationParts): Servi
     putGrant: (request, context) => putGrant(request, context, parts),
     listUsers: (request) => listUsers(request, parts),
     putRepositorySettings: (request, context) => putRepositorySettings(request, context, parts),
+    putMember: (request, context) => putMember(request, context, parts),
     listRepositorySettings: (request) => listRepositorySettings(request, parts),
   };
 }

@@ -36,6 +36,34 @@ test("of an origin's old copy only that is published which neither its new copy 
   assert.ok(log.lines.some((line) => /no record/.test(line)));
 });
 
+test("of a site that left that is published which no other copy holds, but for what its nodes had; its own copy counts no more", async () => {
+  await using site = await openTestSite("eu");
+  const catalog = await site.open();
+  await until(() => catalog.ready);
+  const us = new SimulatedSite("us", { clock: createSystemClock() });
+  const tag = (name: string) =>
+    ({ kind: "tag", repository: "r", tag: name, digest: digestFor(name), size: 1, who: "x", mediaType: "m" }) as const;
+  const [only] = await us.commit([tag("only")]);
+  const [known] = await us.commit([tag("known")]);
+  const at = { kind: "blob-at-node", digest: digestFor("b"), node: "us/site", size: 1, state: "present" } as const;
+  const [held] = await us.commit([at]);
+  const payloads = [only, known, held].map((record) => encodeRecord(record!));
+  const subject = (origin: string, name: string) => subjectOf(origin, { kind: "tag", parts: ["r", name] });
+  const place = (sequence: number) => ({ incarnation: { created: 2n, id: "one" }, sequence });
+  const gone = await site.logs.open("FROM_us");
+  await gone.append({ subject: subject("us", "only"), payload: payloads[0]!, origin: place(1) });
+  const other = await site.logs.open("FROM_ap");
+  await other.append({ subject: subject("ap", "known"), payload: payloads[1]!, origin: place(1) });
+
+  await catalog.adopt("us", payloads, { left: true });
+
+  const own = await site.logs.open("META_eu");
+  assert.notEqual(await own.last(subject("eu", "only")), undefined);
+  assert.equal(await own.last(subject("eu", "known")), undefined, "ap has published it");
+  const node = subjectOf("eu", { kind: "blob", parts: [digestFor("b"), "us/site"] });
+  assert.equal(await own.last(node), undefined, "what a node had is gone with it");
+});
+
 test("no deletion is said to be dead while an old copy may still be published", async () => {
   await using site = await openTestSite("eu");
   const { view } = new SimulatedSite("eu", { clock: createSystemClock() });

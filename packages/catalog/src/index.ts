@@ -25,6 +25,7 @@ export { isAbsent, manifestValueOf, noManifestValue } from "./manifest-value.ts"
 export { decodeRecord, encodeRecord, isAlive, mergeRecords } from "./merge.ts";
 export { type CatalogOptions, type OpenCatalog, openCatalog } from "./open-catalog.ts";
 export type { LogLife, Restoring } from "./own-log-life.ts";
+export type { OwnPut, OwnPuts } from "./own-puts.ts";
 export { type ComparedRow, HASH_BYTES, type RangeSummary, type RowRange } from "./range-summary.ts";
 export { type RegisterState, registersOf } from "./register-rows.ts";
 export type { Retirement } from "./retirement.ts";

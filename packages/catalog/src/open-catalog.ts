@@ -4,12 +4,12 @@ import { createMemoryStore, type OrderedStore } from "@meridian/keyvalue";
 import type { Digest } from "@meridian/oci";
 import type { Clock, Logger, Random, Timers } from "@meridian/runtime";
 import { recordV1 } from "@meridian/wire";
-import { type AdoptOptions, adoptRecords } from "./adopt-records.ts";
+import { type AdoptMode, type AdoptOptions, adoptRecords } from "./adopt-records.ts";
 import { BulletinExchange } from "./bulletin-exchange.ts";
 import type { Catalog, CatalogEvent, CatalogPins, CatalogReader, Change, TagCondition } from "./catalog.ts";
 import { type Collectable, collectableOf } from "./collectable.ts";
 import { type Comparable, comparableOf } from "./comparable.ts";
-import { asContentError } from "./deadline.ts";
+import { asContentError, Deadline } from "./deadline.ts";
 import { Fold } from "./fold.ts";
 import { createLoneExchange, type FoldExchange } from "./fold-exchange.ts";
 import { HistoryKeeper } from "./history-keeper.ts";
@@ -17,6 +17,7 @@ import { createHlcClock, DEFAULT_MAX_SKEW_MS } from "./hlc.ts";
 import { requireRecord } from "./merge.ts";
 import { Outbox, type OutboxEntry } from "./outbox.ts";
 import { type LogLife, OwnLogLife } from "./own-log-life.ts";
+import { type OwnPuts, ownPutsAfter } from "./own-puts.ts";
 import { PinKeeper } from "./pin-keeper.ts";
 import { Pins } from "./pins.ts";
 import { type Retirement, retirementOf } from "./retirement.ts";
@@ -69,12 +70,17 @@ export interface CatalogOptions {
   readonly maxSkewMs?: number;
 }
 
+/** How long the own log is waited for, in milliseconds. */
+const OWN_PUTS_MS = 10_000;
+
 /** A catalog with what only its own process asks of it. */
 export interface OpenCatalog extends Catalog {
   /** A peer has durably copied this site's log up to the cursor: outbox entries up to there need not be kept. */
   reportCopied(site: string, cursor: Cursor): void;
-  /** Publishes in the own log those records of an origin, or of the site itself, that its log has lost: see adopt-records.ts. */
-  adopt(origin: string, payloads: readonly Uint8Array[]): Promise<void>;
+  /** What was put at this site behind a place in its log, at most `limit` records of it: see own-puts.ts. */
+  ownPuts(place: { readonly incarnation: string; readonly sequence: number }, limit: number): Promise<OwnPuts>;
+  /** Publishes in the own log those records of an origin, or of the site itself, that its log has lost, or of an origin that has left: see adopt-records.ts. */
+  adopt(origin: string, payloads: readonly Uint8Array[], mode?: AdoptMode): Promise<void>;
   /** Looks for copies of peers' logs now, instead of within a second. */
   lookForStreams(): Promise<void>;
   /** Drops the view and folds all logs again. Resolves once begun; `ready` is true when it is done. */
@@ -272,6 +278,17 @@ class FoldedCatalog implements OpenCatalog {
     return this.#parts.view.untilStored(signal);
   }
 
+  async ownPuts(place: { incarnation: string; sequence: number }, limit: number): Promise<OwnPuts> {
+    const { site, fold } = this.#parts;
+    using deadline = new Deadline({
+      timers: this.#parts.adopting.timers,
+      ms: OWN_PUTS_MS,
+      message: "the own log is away",
+    });
+    const log = await fold.untilOwnLog(deadline.signal);
+    return ownPutsAfter(place, { site, log, reader: this.#reader, limit });
+  }
+
   foldedPosition(origin: string): { readonly incarnation: string; readonly sequence: number } | undefined {
     const { exchange, view } = this.#parts;
     const own = view.positions.get(origin);
@@ -289,8 +306,8 @@ class FoldedCatalog implements OpenCatalog {
     this.#parts.writer.keeper.copied(cursor);
   }
 
-  adopt(origin: string, payloads: readonly Uint8Array[]): Promise<void> {
-    return adoptRecords(origin, payloads, this.#parts.adopting);
+  adopt(origin: string, payloads: readonly Uint8Array[], mode: AdoptMode = {}): Promise<void> {
+    return adoptRecords(origin, payloads, { ...this.#parts.adopting, ...mode });
   }
 
   lookForStreams(): Promise<void> {

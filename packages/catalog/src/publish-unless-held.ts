@@ -4,13 +4,19 @@ import { registerName, subjectOf } from "./keys.ts";
 import { decodeRecord, encodeRecord, mergeRecords } from "./merge.ts";
 import { type PublishOptions, publishRecord } from "./publish-record.ts";
 
+/** The copy of another site's log. */
+export interface CopiedLog {
+  readonly log: EventLog;
+  readonly site: string;
+}
+
 /** What {@link publishUnlessHeld} needs. */
 export interface PublishUnlessHeldOptions extends Pick<PublishOptions, "site" | "fold" | "view" | "timers" | "signal"> {
   /** The site's own. */
   readonly log: EventLog;
   readonly record: recordV1.Record;
-  /** Another site's copied log, by its site: what that holds need not be published either. */
-  readonly other?: { readonly log: EventLog; readonly site: string };
+  /** Other sites' copied logs, by their sites: what one of them holds need not be published either. */
+  readonly others?: readonly CopiedLog[];
 }
 
 /**
@@ -18,7 +24,7 @@ export interface PublishUnlessHeldOptions extends Pick<PublishOptions, "site" | 
  * @throws ContentError as {@link publishRecord} does.
  */
 export async function publishUnlessHeld(options: PublishUnlessHeldOptions): Promise<number> {
-  const { log, other, record, signal, site } = options;
+  const { log, others = [], record, signal, site } = options;
   const name = registerName(record.key);
   if (name === undefined) {
     return 0;
@@ -27,8 +33,10 @@ export async function publishUnlessHeld(options: PublishUnlessHeldOptions): Prom
   if (await holds(log, subject, record)) {
     return 0;
   }
-  if (other !== undefined && (await holds(other.log, subjectOf(other.site, name), record))) {
-    return 0;
+  for (const other of others) {
+    if (await holds(other.log, subjectOf(other.site, name), record)) {
+      return 0;
+    }
   }
   if (name.kind === "history") {
     return log.append({ subject, payload: encodeRecord(record) }, { signal });

@@ -1,6 +1,8 @@
+export { requireAllAsked } from "./asked-members.ts";
 export { createPeers, type PeersOptions } from "./connected-peers.ts";
 export { isLinkOpen, type LinkRules, linksSchema } from "./link-rules.ts";
-export { createLiveTopology, type LiveTopology, type TopologyChange } from "./live-topology.ts";
+export { createLiveTopology, type LiveTopology, type NamedMember, type TopologyChange } from "./live-topology.ts";
+export { FIXED_MEMBERSHIP, type Membership } from "./membership.ts";
 export { createNodeWatch, type NodeState, type NodeWatch, type NodeWatchOptions } from "./node-watch.ts";
 export type { Peers, SiteHealth, SiteMonitor } from "./peers.ts";
 export { ownersOf, type PlacedNode, placementOrder, rankNodes } from "./placement.ts";
@@ -16,4 +18,4 @@ export {
   serviceName,
   type Topology,
 } from "./topology.ts";
-export { topologySchema } from "./topology-schema.ts";
+export { isSiteName, memberProblems, memberProcessSchema, topologySchema } from "./topology-schema.ts";

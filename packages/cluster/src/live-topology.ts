@@ -7,34 +7,100 @@ export interface TopologyChange {
   readonly changed: readonly string[];
 }
 
-/** A topology whose processes may change while this one runs: everybody who holds it sees the change. */
+/** A member as the policy log names it. */
+export interface NamedMember {
+  readonly site: string;
+  /** Its processes; empty when the log names none: they are as the configuration says. */
+  readonly processes: readonly ProcessAddress[];
+}
+
+/** A topology that may change while this process runs: everybody who holds it sees the change. */
 export interface LiveTopology {
   readonly topology: Topology;
   /**
-   * Takes over the processes of a newer table.
-   * @throws Error in one line when it differs in what needs a restart: the cluster, the sites, or this process itself.
+   * Takes over a newer table of the configuration.
+   * @throws Error in one line when it differs in what needs a restart: the cluster, or this process itself.
    */
   update(next: Topology): TopologyChange;
+  /** Takes over the members that the policy log names: from then on the configuration's list of sites counts no more. */
+  name(members: readonly NamedMember[]): void;
+  /** Calls `listener` after the list of sites changed, until disposed. */
+  subscribe(listener: () => void): Disposable;
 }
 
 export function createLiveTopology(first: Topology): LiveTopology {
-  let processes = first.processes;
-  const { cluster, site, process, sites } = first;
-  const topology: Topology = {
-    ...{ cluster, site, process, sites },
-    get processes() {
-      return processes;
-    },
-  };
-  return {
-    topology,
-    update(next) {
-      requireSameProcess(topology, next);
-      const change = compare(processes, next.processes);
-      processes = next.processes;
-      return change;
-    },
-  };
+  return new ChangingTopology(first);
+}
+
+class ChangingTopology implements LiveTopology {
+  readonly topology: Topology;
+  readonly #listeners = new Set<() => void>();
+  #configured: Topology;
+  #named: readonly NamedMember[] | undefined;
+  #sites: readonly string[];
+  #processes: readonly ProcessAddress[];
+
+  constructor(first: Topology) {
+    const { cluster, site, process } = first;
+    this.#configured = first;
+    this.#sites = first.sites;
+    this.#processes = first.processes;
+    const sites = (): readonly string[] => this.#sites;
+    const processes = (): readonly ProcessAddress[] => this.#processes;
+    this.topology = {
+      ...{ cluster, site, process },
+      get sites() {
+        return sites();
+      },
+      get processes() {
+        return processes();
+      },
+    };
+  }
+
+  update(next: Topology): TopologyChange {
+    requireSameProcess(this.#configured, next);
+    const change = compare(this.#configured.processes, next.processes);
+    this.#configured = next;
+    this.#combine();
+    return change;
+  }
+
+  name(members: readonly NamedMember[]): void {
+    this.#named = members;
+    this.#combine();
+  }
+
+  subscribe(listener: () => void): Disposable {
+    const entry = (): void => listener();
+    this.#listeners.add(entry);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(entry) };
+  }
+
+  /** Lists are replaced only when they differ: whoever keeps one compares it by identity. */
+  #combine(): void {
+    const sites = this.#members();
+    const processes = this.#processesOf(sites);
+    if (JSON.stringify(processes) !== JSON.stringify(this.#processes)) this.#processes = processes;
+    if (sites.join() === this.#sites.join()) return;
+    this.#sites = sites;
+    for (const listener of [...this.#listeners]) listener();
+  }
+
+  /** A site that is no member sees itself as one: what it does with the others is for them to refuse. */
+  #members(): readonly string[] {
+    const { site, sites } = this.#configured;
+    const named = this.#named?.map((member) => member.site) ?? sites;
+    return named.includes(site) ? named : [...named, site];
+  }
+
+  /** The configuration goes before what the log says: a site may reach another by a way of its own. */
+  #processesOf(sites: readonly string[]): ProcessAddress[] {
+    const configured = this.#configured.processes;
+    const known = new Set(configured.map(({ site }) => site));
+    const named = this.#named?.filter(({ site }) => !known.has(site)).flatMap(({ processes }) => processes) ?? [];
+    return [...configured, ...named].filter(({ site }) => sites.includes(site));
+  }
 }
 
 function requireSameProcess(current: Topology, next: Topology): void {
@@ -42,7 +108,6 @@ function requireSameProcess(current: Topology, next: Topology): void {
     if (current[key] !== next[key])
       throw new Error(`topology.${key} changed from ${current[key]} to ${next[key]}: restart this process`);
   }
-  if (current.sites.join() !== next.sites.join()) throw new Error("topology.sites changed: restart this process");
   const own = ({ processes, site, process }: Topology): string =>
     JSON.stringify(
       processes.filter((one) => one.site === site && one.process === process).map(({ zone: _zone, ...rest }) => rest),

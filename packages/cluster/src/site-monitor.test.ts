@@ -15,6 +15,8 @@ type Behaviour = number | "swallow" | "refuse";
 
 interface World extends Disposable {
   readonly time: ManualTime;
+  /** The members: another list when they change. */
+  readonly live: { sites: string[] };
   readonly gateways: Map<string, Behaviour>;
   readonly failing: Map<string, string[]>;
   readonly monitor: SiteMonitor;
@@ -38,12 +40,12 @@ function worldOf(gateways: Record<string, Behaviour>): World {
     const [site, process] = name.split("/") as [string, string];
     return { site, process, roles: ["gateway"], grpc: `h:${index + 1}` };
   });
+  const live = { sites: ["eu", ...new Set(processes.map(({ site }) => site))] };
   const topology: Topology = {
-    cluster: "c",
-    site: "eu",
-    process: "g",
-    sites: ["eu", ...new Set(processes.map(({ site }) => site))],
-    processes,
+    ...{ cluster: "c", site: "eu", process: "g", processes },
+    get sites() {
+      return live.sites;
+    },
   };
   const peers: Peers = {
     topology,
@@ -78,6 +80,7 @@ function worldOf(gateways: Record<string, Behaviour>): World {
   );
   return {
     time,
+    live,
     gateways: behaviours,
     failing,
     monitor,
@@ -90,6 +93,21 @@ function worldOf(gateways: Record<string, Behaviour>): World {
 }
 
 describe("site monitor", () => {
+  test("members come and go: one that joins is watched, one that leaves is not asked any more", async () => {
+    using world = worldOf({ "us/g": 10, "ap/g": 10 });
+    world.live.sites = ["eu", "us"];
+    await world.time.advance(2_000);
+    assert.deepEqual(world.monitor.ordered(), ["us"]);
+    world.live.sites = ["eu", "ap"];
+    await world.time.advance(2_000);
+    assert.deepEqual(world.monitor.live(), ["ap"]);
+    assert.equal(world.monitor.health("us").state, "unknown");
+    assert.match(world.changes.join(), /us live.*us unknown.*ap live/);
+    const asked = world.beats.filter((beat) => beat.endsWith("us/g")).length;
+    await world.time.advance(5_000);
+    assert.equal(world.beats.filter((beat) => beat.endsWith("us/g")).length, asked);
+  });
+
   test("one answer makes an unknown site live, with its round trip", async () => {
     using world = worldOf({ "us/g": 80, "ap/g": 160, "xx/g": "refuse" });
     assert.equal(world.monitor.health("us").state, "unknown");

@@ -51,6 +51,9 @@ class ProbingSiteMonitor implements SiteMonitor {
   readonly #intervalMs: number;
   readonly #calmIntervalMs: number;
   readonly #sites = new Map<string, Watched>();
+  readonly #watch: (site: string) => Watched;
+  /** The list that {@link #sites} was made from. */
+  #members: readonly string[] = [];
   readonly #listeners = new Set<(health: SiteHealth) => void>();
   readonly #ticking: Disposable;
   readonly #underWay = new Set<Promise<void>>();
@@ -67,14 +70,13 @@ class ProbingSiteMonitor implements SiteMonitor {
     this.#intervalMs = intervalMs;
     this.#calmIntervalMs = calmIntervalMs;
     this.#lastTickAt = clock.monotonic();
-    const { site: own, sites } = peers.topology;
-    for (const site of sites.filter((other) => other !== own)) {
+    this.#watch = (site) => {
       const state = new SiteState(site, { ...DEFAULT_SITE_STATE_LIMITS, ...limits });
       const onLost = (): void => this.#lost(site);
       const prober = new SiteProber({ site, peers, clock, timers, deadlineMs, hedgeMs, onLost });
-      this.#sites.set(site, { state, prober, probedAt: this.#lastTickAt });
-      this.#start(site);
-    }
+      return { state, prober, probedAt: this.#lastTickAt };
+    };
+    this.#takeMembers();
     this.#ticking = timers.every(intervalMs, () => this.#tick());
   }
 
@@ -118,7 +120,28 @@ class ProbingSiteMonitor implements SiteMonitor {
     await Promise.all(this.#underWay);
   }
 
+  /** Members come and go while the process runs. */
+  #takeMembers(): void {
+    const { site: own, sites } = this.#peers.topology;
+    if (sites === this.#members) return;
+    this.#members = sites;
+    const others = sites.filter((site) => site !== own);
+    for (const [site, { prober, silence }] of this.#sites) {
+      if (others.includes(site)) continue;
+      prober[Symbol.dispose]();
+      silence?.[Symbol.dispose]();
+      this.#sites.delete(site);
+      // Whoever keeps what it was told of a site looks again.
+      for (const listener of [...this.#listeners]) listener(this.health(site));
+    }
+    for (const site of others.filter((other) => !this.#sites.has(other))) {
+      this.#sites.set(site, this.#watch(site));
+      this.#start(site);
+    }
+  }
+
   #tick(): void {
+    this.#takeMembers();
     const now = this.#clock.monotonic();
     const stoodStillMs = now - this.#lastTickAt - 2 * this.#intervalMs;
     this.#lastTickAt = now;

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { Role, type Topology } from "./topology.ts";
+import { type ProcessAddress, Role, type Topology } from "./topology.ts";
 
 /** A site or process name: a DNS label, because it becomes part of subjects, stream names and certificate URIs. */
 const NAME = /^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$/;
@@ -14,9 +14,13 @@ function origin(...schemes: readonly string[]): z.ZodString {
   return z.string().refine((text) => isOrigin(text, schemes), `must be an origin without a path: ${wanted}`);
 }
 
-const processSchema = z.strictObject({
-  /** The site it belongs to. */
-  site: name,
+/** True for what may be the name of a site or process. */
+export function isSiteName(text: string): boolean {
+  return NAME.test(text);
+}
+
+/** A process of a site that is known. */
+export const memberProcessSchema = z.strictObject({
   /** Unique inside the site; "site" by custom when one process runs all roles. */
   process: name,
   /** What it runs: gateway, blob-node, replicator, auth. */
@@ -30,6 +34,9 @@ const processSchema = z.strictObject({
   /** What a blob node shares with others of its site, e.g. a rack: copies of a blob avoid sharing one. Only with the blob-node role. */
   zone: name.optional(),
 });
+
+/** The site it belongs to, and where it is. */
+const processSchema = memberProcessSchema.extend({ site: name });
 
 /**
  * The cluster's table in a configuration file: unknown keys are refused, and every problem is listed, not only the first.
@@ -60,6 +67,11 @@ interface TopologyProblem {
   readonly message: string;
 }
 
+/** What is wrong with the processes of one site; empty when they fit together. */
+export function memberProblems(processes: readonly ProcessAddress[]): string[] {
+  return [...uniquenessProblems({ processes }), ...roleProblems({ processes })].map(({ message }) => message);
+}
+
 function topologyProblems(topology: Topology): TopologyProblem[] {
   return [...membershipProblems(topology), ...uniquenessProblems(topology), ...roleProblems(topology)];
 }
@@ -80,7 +92,7 @@ function membershipProblems({ site, process, sites, processes }: Topology): Topo
   return problems;
 }
 
-function uniquenessProblems({ processes }: Topology): TopologyProblem[] {
+function uniquenessProblems({ processes }: Pick<Topology, "processes">): TopologyProblem[] {
   const problems: TopologyProblem[] = [];
   for (const [index, repeated] of repeats(processes.map((listed) => `${listed.site}/${listed.process}`))) {
     problems.push({ path: ["processes", index, "process"], message: `process "${repeated}" is listed twice` });
@@ -93,7 +105,7 @@ function uniquenessProblems({ processes }: Topology): TopologyProblem[] {
   return problems;
 }
 
-function roleProblems({ processes }: Topology): TopologyProblem[] {
+function roleProblems({ processes }: Pick<Topology, "processes">): TopologyProblem[] {
   const problems: TopologyProblem[] = [];
   processes.forEach((listed, index) => {
     const at = (key: string, message: string): void => void problems.push({ path: ["processes", index, key], message });

@@ -18,15 +18,15 @@ export interface ProcessAddress {
   readonly zone?: string;
 }
 
-/** The cluster as configured: the same table in every process, seen from one site. */
+/** The cluster: the same table in every process, seen from one site. Sites and processes change while the process runs: read them anew each time. */
 export interface Topology {
   /** The cluster's name: token audience, `service` of the token realm, trust domain. */
   readonly cluster: string;
   readonly site: string;
   readonly process: string;
-  /** All members, this site included, in the order of the policy log's initial membership (the first is its home). */
+  /** All members, this site included: those of the configuration until the policy log names them; another list once they change. */
   readonly sites: readonly string[];
-  /** May change while the process runs: read it anew each time. */
+  /** The processes of these sites. */
   readonly processes: readonly ProcessAddress[];
 }
 

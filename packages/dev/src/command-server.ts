@@ -18,6 +18,8 @@ export const devCommandSchema = z.discriminatedUnion("command", [
   }),
   z.strictObject({ command: z.literal("clock-skew"), site: z.string(), offsetMs: z.int() }),
   z.strictObject({ command: z.literal("node-add"), node: z.string() }),
+  z.strictObject({ command: z.literal("site-add"), site: z.string(), wipe: z.boolean() }),
+  z.strictObject({ command: z.literal("site-forget"), site: z.string() }),
   z.strictObject({ command: z.literal("describe") }),
 ]);
 export type DevCommand = z.infer<typeof devCommandSchema>;
@@ -29,8 +31,12 @@ export function startCommandServer(parameters: {
   readonly fabric: LinkFabric | undefined;
   /** Makes and starts a blob node, as site/node. */
   readonly addNode: (node: string) => Promise<void>;
+  /** Makes and starts a site; `wipe`: without what an earlier one of that name kept. One that runs already stays. */
+  readonly addSite: (site: string, wipe: boolean) => Promise<void>;
+  /** Stops a site for good; what it kept stays on the disk. */
+  readonly forgetSite: (site: string) => Promise<void>;
 }): Promise<AsyncDisposable> {
-  const { socket, supervisor, fabric, addNode } = parameters;
+  const { socket, supervisor, fabric, addNode, addSite, forgetSite } = parameters;
   const links = (): LinkFabric => {
     if (fabric === undefined) throw new Error("this cluster has no link proxies: start it with --links (or --rtt)");
     return fabric;
@@ -73,6 +79,12 @@ export function startCommandServer(parameters: {
         break;
       case "node-add":
         await addNode(command.node);
+        break;
+      case "site-add":
+        await addSite(command.site, command.wipe);
+        break;
+      case "site-forget":
+        await forgetSite(command.site);
         break;
       case "describe":
         break;

@@ -1,14 +1,23 @@
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { env } from "node:process";
 import { ensureDevPki } from "@meridian/pki";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 import { writeAddedNode } from "./added-nodes.ts";
+import { rememberAdded, rememberLeft } from "./changed-sites.ts";
 import { startCommandServer } from "./command-server.ts";
 import { endLeftovers } from "./leftovers.ts";
 import { createLinkFabric, type LinkFabric } from "./link-fabric.ts";
 import { findNatsServer, writeNatsConfig } from "./nats-server.ts";
-import { bracketed, type DevOptions, makePlan, type Plan, type PlannedProcess, planBlobNode } from "./plan.ts";
+import {
+  bracketed,
+  type DevOptions,
+  makePlan,
+  type Plan,
+  type PlannedProcess,
+  planBlobNode,
+  planNewSite,
+} from "./plan.ts";
 import { addressTables, DEV_CLUSTER, writeProcessConfig } from "./process-config.ts";
 import { allReady } from "./readiness.ts";
 import { ensureAdminPassword, ensureSiteSecrets } from "./secrets.ts";
@@ -45,8 +54,9 @@ export async function startDevCluster(parameters: {
   const plan = await makePlan(options);
 
   await using stack = new AsyncDisposableStack();
+  const names = plan.sites.map(({ name }) => name);
   const fabric = options.links
-    ? stack.use(createLinkFabric({ sites: options.sites, host: options.host, rttMs: options.rttMs }))
+    ? stack.use(createLinkFabric({ sites: names, host: options.host, rttMs: options.rttMs }))
     : undefined;
   const admin = await ensureAdminPassword(options.home);
   await writeConfigs({ plan, fabric, clock, natsProgram, admin });
@@ -62,7 +72,7 @@ export async function startDevCluster(parameters: {
       command: (process) => childCommand(process, plan, serve, natsProgram?.path),
     }),
   );
-  for (const site of options.sites) supervisor.startSite(site);
+  for (const site of names) supervisor.startSite(site);
   const addNode = async (name: string): Promise<void> => {
     const [site = "", node = ""] = name.split("/");
     const planned = await planBlobNode(plan, site, node);
@@ -72,7 +82,26 @@ export async function startDevCluster(parameters: {
     await writeConfigs({ plan, fabric, clock, natsProgram, admin });
     supervisor.add(planned);
   };
-  stack.use(await startCommandServer({ socket, supervisor, fabric, addNode }));
+  const rewrite = (): Promise<void> => writeConfigs({ plan, fabric, clock, natsProgram, admin });
+  const forgetSite = async (name: string): Promise<void> => {
+    if (plan.sites.length === 1) throw new Error(`${name} is the only site of this cluster`);
+    await supervisor.forgetSite(name);
+    rememberLeft(options.home, name);
+    await rewrite();
+  };
+  const addSite = async (name: string, wipe: boolean): Promise<void> => {
+    const runs = plan.sites.some((one) => one.name === name);
+    if (runs && !wipe) return;
+    if (runs) await forgetSite(name);
+    const planned = await planNewSite(plan, name);
+    if (wipe) for (const { dataDir } of planned.processes) rmSync(dataDir, { recursive: true, force: true });
+    plan.sites.push(planned);
+    rememberAdded(options.home, name);
+    fabric?.addSite(name);
+    await rewrite();
+    for (const process of planned.processes) supervisor.add(process);
+  };
+  stack.use(await startCommandServer({ socket, supervisor, fabric, addNode, addSite, forgetSite }));
   const opened = stack.move();
   const caFile = join(options.home, "ca.pem");
   return {

@@ -13,6 +13,8 @@ export interface LinkFabric extends AsyncDisposable {
   delay(pair: string, rttMs: number): void;
   /** Bytes a second in each direction; undefined lifts the limit. */
   limit(pair: string, bytesPerSecond: number | undefined): void;
+  /** Makes the links of a site that comes to the others. */
+  addSite(site: string): void;
   report(): RunLink[];
 }
 
@@ -21,14 +23,19 @@ export function createLinkFabric(parameters: {
   readonly host: string;
   readonly rttMs: Readonly<Record<string, number>>;
 }): LinkFabric {
-  const { sites, host } = parameters;
+  const { host } = parameters;
+  const sites: string[] = [];
   const directions = new Map<string, LinkDirection>();
   const stack = new AsyncDisposableStack();
-  for (const from of sites) {
-    for (const to of sites) {
-      if (from !== to) directions.set(`${from}>${to}`, createLinkDirection());
+  const addSite = (site: string): void => {
+    if (sites.includes(site)) return;
+    for (const other of sites) {
+      directions.set(`${site}>${other}`, createLinkDirection());
+      directions.set(`${other}>${site}`, createLinkDirection());
     }
-  }
+    sites.push(site);
+  };
+  for (const site of parameters.sites) addSite(site);
   const direction = (from: string, to: string): LinkDirection => {
     const found = directions.get(`${from}>${to}`);
     if (found === undefined) throw new Error(`no link ${from}-${to}; sites are ${sites.join(", ")}`);
@@ -45,6 +52,7 @@ export function createLinkFabric(parameters: {
   /** A table that is written again, because a node was added, keeps its addresses. */
   const proxies = new Map<string, string>();
   return {
+    addSite,
     async proxy(from, to, target) {
       const key = `${from} ${to} ${target}`;
       const known = proxies.get(key);

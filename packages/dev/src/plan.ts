@@ -1,6 +1,7 @@
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { readAddedNodes } from "./added-nodes.ts";
+import { sitesInOrder } from "./changed-sites.ts";
 
 /** What `meridian dev` was asked for; every field has its default filled in. */
 export interface DevOptions {
@@ -66,7 +67,8 @@ export interface PlannedSite {
 /** Everything the supervisor runs, with every port chosen. */
 export interface Plan {
   readonly options: DevOptions;
-  readonly sites: readonly PlannedSite[];
+  /** Changes when a site comes or goes while the cluster runs. */
+  readonly sites: PlannedSite[];
 }
 
 /** An address that cannot be bound, with what to do about it. */
@@ -83,22 +85,63 @@ export async function makePlan(options: DevOptions): Promise<Plan> {
   const nextPort = portPicker(options.host, options.basePort + 10_000);
   const sites: PlannedSite[] = [];
   const problems: string[] = [];
-  for (const [index, name] of options.sites.entries()) {
-    const processes: PlannedProcess[] = [];
-    for (const shape of processShapes(options, name)) {
-      const edgePort = shape.gateway === undefined ? undefined : options.basePort + index + 100 * shape.gateway;
-      if (edgePort !== undefined && !(await isFree(options.host, edgePort))) {
-        problems.push(
-          `port ${edgePort} on ${options.host} is in use (site ${name}): stop what uses it, or choose another --base-port`,
-        );
-      }
-      const planned = await planProcess(shape, name, options, nextPort);
-      processes.push(edgePort === undefined ? planned : { ...planned, edgePort });
-    }
-    sites.push(describeSite(name, options, processes));
+  for (const [index, { name, runs }] of sitesInOrder(options).entries()) {
+    if (runs) sites.push(await planSite(name, { options, index, nextPort, problems }));
   }
   if (problems.length > 0) throw new PortTakenError(problems.join("\n"));
   return { options, sites };
+}
+
+async function planSite(
+  name: string,
+  {
+    options,
+    index,
+    nextPort,
+    problems,
+  }: {
+    readonly options: DevOptions;
+    /** Its place among all sites that ever were. */
+    readonly index: number;
+    readonly nextPort: () => Promise<number>;
+    readonly problems: string[];
+  },
+): Promise<PlannedSite> {
+  const processes: PlannedProcess[] = [];
+  for (const shape of processShapes(options, name)) {
+    const edgePort = shape.gateway === undefined ? undefined : options.basePort + index + 100 * shape.gateway;
+    if (edgePort !== undefined && !(await isFree(options.host, edgePort))) {
+      problems.push(
+        `port ${edgePort} on ${options.host} is in use (site ${name}): stop what uses it, or choose another --base-port`,
+      );
+    }
+    const planned = await planProcess(shape, name, options, nextPort);
+    processes.push(edgePort === undefined ? planned : { ...planned, edgePort });
+  }
+  return describeSite(name, options, processes);
+}
+
+/** A site beside those that a running plan has. @throws Error in one line when it cannot be. */
+export async function planNewSite(plan: Plan, name: string): Promise<PlannedSite> {
+  const { options } = plan;
+  if (!NODE_NAME.test(name)) {
+    throw new Error(`"${name}" is no name for a site: 1 to 32 lower-case letters, digits and inner hyphens`);
+  }
+  if (plan.sites.some((one) => one.name === name)) throw new Error(`site ${name} is there already`);
+  const known = sitesInOrder(options).findIndex((one) => one.name === name);
+  const index = known < 0 ? sitesInOrder(options).length : known;
+  const problems: string[] = [];
+  const nextPort = portPicker(options.host, Math.max(...portsOf(plan)) + 1);
+  const planned = await planSite(name, { options, index, nextPort, problems });
+  if (problems.length > 0) throw new PortTakenError(problems.join("\n"));
+  return planned;
+}
+
+/** All ports that are planned, whether what uses them runs now or not. */
+function portsOf(plan: Plan): number[] {
+  return plan.sites.flatMap(({ processes }) =>
+    processes.flatMap(({ port, adminPort, bytesPort }) => [port, adminPort, bytesPort ?? 0]),
+  );
 }
 
 async function planProcess(
@@ -135,15 +178,11 @@ export async function planBlobNode(plan: Plan, site: string, name: string): Prom
     throw new Error(`"${name}" is no name for a process: 1 to 32 lower-case letters, digits and inner hyphens`);
   }
   if (planned.processes.some((one) => one.name === name)) throw new Error(`${site}/${name} is there already`);
-  // Beyond all that are planned, whether they run now or not.
-  const taken = plan.sites.flatMap(({ processes }) =>
-    processes.flatMap(({ port, adminPort, bytesPort }) => [port, adminPort, bytesPort ?? 0]),
-  );
   return await planProcess(
     blobNodeShape(name),
     site,
     plan.options,
-    portPicker(plan.options.host, Math.max(...taken) + 1),
+    portPicker(plan.options.host, Math.max(...portsOf(plan)) + 1),
   );
 }
 

@@ -19,6 +19,8 @@ export interface Supervisor extends AsyncDisposable {
   startProcess(name: string): void;
   /** Takes a process of the plan that was added to it, and starts it. */
   add(process: PlannedProcess): void;
+  /** Stops a site's processes and forgets them; the site goes out of the plan. */
+  forgetSite(site: string): Promise<void>;
   /** Shifts the wall clocks of a site's processes by this many milliseconds. */
   skew(site: string, offsetMs: number): Promise<void>;
   describe(): RunFile;
@@ -117,6 +119,12 @@ export function createSupervisor(parameters: {
     },
     startProcess: (name) => child(name).start(),
     add: (process) => adopt(process).start(),
+    async forgetSite(name) {
+      await stopSite(name);
+      for (const process of site(name).processes) children.delete(`${name}/${process.name}`);
+      plan.sites.splice(plan.sites.indexOf(site(name)), 1);
+      write();
+    },
     async skew(name, offsetMs) {
       const services = site(name).processes.filter((process) => process.service !== "nats-server");
       await Promise.all(

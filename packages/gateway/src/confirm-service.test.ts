@@ -11,6 +11,9 @@ let cluster: TestCluster;
 const repository = "team/app";
 const admin = () => adminOf(cluster.site, repository);
 
+/** The test cluster's sites. */
+const MEMBERS = ["eu"];
+
 interface Asked {
   readonly version?: string;
   readonly repository?: string;
@@ -19,6 +22,7 @@ interface Asked {
 const confirm = (digests: readonly Digest[], { version = "", repository: where = "" }: Asked = {}) =>
   cluster.client(collectionV1.ConfirmService, "eu").confirm({
     version,
+    members: MEMBERS,
     questions: digests.map((digest) => ({ repository: where, digest })),
   });
 const neededOf = async (digest: Digest, asked?: Asked): Promise<boolean> => (await confirm([digest], asked)).needed[0]!;
@@ -70,12 +74,17 @@ describe("what a member says of what it needs", () => {
     assert.equal(second.version, cluster.site.catalog.version());
   });
 
+  test("nothing to one who does not ask every member that is known here", async () => {
+    const client = cluster.client(collectionV1.ConfirmService, "eu");
+    await assert.rejects(client.confirm({ members: [], questions: [] }), { kind: "unavailable", message: /eu joined/ });
+  });
+
   test("nothing before it has folded what the asker holds", async () => {
     const incarnation = { created: 1n, id: "elsewhere" };
     const beyond = formatVersion(new Map([["us", { incarnation, sequence: 5 }]]));
     const asking = cluster
       .client(collectionV1.ConfirmService, "eu")
-      .confirm({ version: beyond, questions: [] }, { timeoutMs: 500 });
+      .confirm({ version: beyond, members: MEMBERS, questions: [] }, { timeoutMs: 500 });
     await assert.rejects(asking, { kind: "unavailable" });
   });
 

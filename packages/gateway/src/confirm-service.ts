@@ -1,5 +1,5 @@
 import { type Catalog, joinVersions, manifestValueOf, needOf, noManifestValue } from "@meridian/catalog";
-import type { Peers, ProcessAddress, Topology } from "@meridian/cluster";
+import { type Peers, type ProcessAddress, requireAllAsked, type Topology } from "@meridian/cluster";
 import { ContentError, isOciError, parseDigest, parseManifest } from "@meridian/oci";
 import type { ServiceImpl } from "@meridian/rpc";
 import type { Logger, Random, Timers } from "@meridian/runtime";
@@ -45,6 +45,7 @@ export function createConfirmService(options: ConfirmServiceOptions): ServiceImp
   return {
     confirmHere: async ({ asked }, { signal }) => ({ answer: await here(asked ?? NOTHING, signal) }),
     async confirm(asked, { signal }) {
+      requireAllAsked(asked.members, options.topology);
       const answers = await Promise.all([
         here(asked, signal),
         ...siblings(options).map((address) => askSibling(address, asked, options, signal)),

@@ -9,6 +9,7 @@ import type { Readiness } from "./readiness.ts";
 import { busy, Refusal, refusalHeaders, refusalOf, unavailable } from "./refusal.ts";
 import type { RequestLimits } from "./request-limits.ts";
 import { createPathMatcher, type Match, type ResourceName } from "./router.ts";
+import type { SiteMembers } from "./site-members.ts";
 import { spanName, tracer } from "./tracing.ts";
 
 /** What {@link createDispatch} needs. */
@@ -16,6 +17,7 @@ export interface DispatchOptions {
   readonly routes: Readonly<Record<ResourceName, ResourceHandlers>>;
   readonly catalog: Catalog;
   readonly readiness: Readiness;
+  readonly members: Pick<SiteMembers, "refusal">;
   readonly answers: AnswerHeaders;
   readonly requestLimits: RequestLimits;
   readonly site: string;
@@ -174,11 +176,19 @@ async function afterWaiting(
   match: Match,
   handler: Handler,
   wanted: string | undefined,
-  { readiness, catalog, timers, transientWaitMs }: DispatchOptions,
+  { readiness, members, catalog, timers, transientWaitMs, site }: DispatchOptions,
 ): Promise<void> {
+  // Administrators bring out of a site that was expelled what only it has.
+  if (members.refusal !== undefined && !isSalvage(exchange))
+    throw unavailable(`${members.refusal}: use another site`, { detail: { site } });
   await readiness.wait(exchange.signal);
   if (wanted !== undefined) await reach(wanted, catalog, timers, transientWaitMs, exchange.signal);
   await handler(exchange, match);
+}
+
+function isSalvage(exchange: Exchange): boolean {
+  const reads = exchange.method === "GET" || exchange.method === "HEAD";
+  return reads && exchange.header("meridian-salvage") !== undefined;
 }
 
 /** `Meridian-Min-Version`: that state or newer, never older. */

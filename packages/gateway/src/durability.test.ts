@@ -17,6 +17,7 @@ function setUp(sites: number, placement: { lazy?: string[]; never?: string[] } =
   const settings = new RepositorySettingsTable();
   settings.put(create(policyV1.RepositorySettingsSchema, { prefix: "app", durability: { sites }, placement }));
   const down = new Set<string>();
+  const draining = new Set<string>();
   const complete = new Set(["eu"]);
   const awaited: string[] = [];
   const receipt = (name: string): SiteReceipt => {
@@ -27,6 +28,7 @@ function setUp(sites: number, placement: { lazy?: string[]; never?: string[] } =
     ...time,
     topology,
     settings,
+    members: { isDraining: (site) => draining.has(site) },
     monitor: { health: (site) => ({ site, state: down.has(site) ? "down" : "live", rttMs: 1, failing: [] }) },
     receipts: {
       ask: async () => topology.sites.map(receipt),
@@ -35,7 +37,7 @@ function setUp(sites: number, placement: { lazy?: string[]; never?: string[] } =
     interest: { pulled: () => {}, awaited: async (site) => void awaited.push(site) },
     durabilityWaitMs: 20_000,
   });
-  return { time, durability, down, complete, awaited };
+  return { time, durability, down, draining, complete, awaited };
 }
 
 describe("durability of a repository", () => {
@@ -84,4 +86,15 @@ describe("durability of a repository", () => {
     await time.advance(21_000);
     await refused;
   });
+});
+
+it("a site that drains is not counted: what it holds leaves with it", async () => {
+  const { durability, draining, complete } = setUp(2);
+  draining.add("us");
+  draining.add("ap");
+  assert.throws(() => durability.require("app"), /wants its pushes at 2 sites.*only 1 can be reached/);
+  draining.delete("ap");
+  complete.add("us");
+  complete.add("ap");
+  assert.deepEqual(await durability.wait("app", digest, 2), ["eu", "ap"]);
 });

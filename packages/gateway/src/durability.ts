@@ -5,6 +5,7 @@ import type { Clock, Timers } from "@meridian/runtime";
 import type { PullInterest } from "./pull-interest.ts";
 import type { Receipts } from "./receipts.ts";
 import { Refusal, unavailable } from "./refusal.ts";
+import type { SiteMembers } from "./site-members.ts";
 
 /** Holds the answer to a push back until so many sites have the image (`durability: sites:n`). */
 export interface Durability {
@@ -24,6 +25,7 @@ export interface Durability {
 export interface DurabilityOptions {
   readonly topology: Topology;
   readonly monitor: Pick<SiteMonitor, "health">;
+  readonly members: Pick<SiteMembers, "isDraining">;
   readonly settings: Pick<PlacementSettings, "of">;
   readonly receipts: Receipts;
   readonly interest: PullInterest;
@@ -36,18 +38,19 @@ export interface DurabilityOptions {
 const POLL_MS = 50;
 
 export function createDurability(options: DurabilityOptions): Durability {
-  const { topology, monitor, settings, receipts, interest, durabilityWaitMs, clock, timers } = options;
+  const { topology, monitor, members, settings, receipts, interest, durabilityWaitMs, clock, timers } = options;
 
   /** Sites that get all bytes by themselves, or would when they are reached. */
   const eager = (repository: string): string[] => {
     const inForce = settings.of(repository);
-    return topology.sites.filter((site) => placementAt(inForce, site) === "eager");
+    return topology.sites.filter((site) => placementAt(inForce, site) === "eager" && !members.isDraining(site));
   };
 
   const complete = async (repository: string, digest: Digest): Promise<string[]> => {
     const { signal } = new AbortController();
     const sites = await receipts.ask({ repository, digest, tag: "" }, signal);
-    return sites.filter(({ state }) => state === "complete").map(({ name }) => name);
+    // What leaves with a site that drains is at no site soon.
+    return sites.filter(({ name, state }) => state === "complete" && !members.isDraining(name)).map(({ name }) => name);
   };
 
   return {

@@ -12,6 +12,9 @@ export type ResourceName =
   | "collection"
   | "diff"
   | "log-restore"
+  | "salvage"
+  | "sites"
+  | "site"
   | "nodes"
   | "node"
   | "users"
@@ -56,6 +59,8 @@ const TOP: ReadonlyMap<string, Match> = new Map([
   ["/v2/_meridian/collection", top("collection")],
   ["/v2/_meridian/diff", top("diff")],
   ["/v2/_meridian/log-restore", top("log-restore")],
+  ["/v2/_meridian/sites", top("sites")],
+  ["/v2/_meridian/salvage", top("salvage")],
   ["/v2/_meridian/users", top("users")],
   ["/v2/_meridian/grants", top("grants")],
   ["/v2/_meridian/settings", top("settings")],
@@ -129,10 +134,14 @@ function matchTail(path: string, previous: number, last: number): Match | undefi
       return matchMeridian("replication", path, previous, reference);
     case "route":
       return matchMeridian("route", path, previous, reference);
+    case "sites":
+      return path.startsWith(SITES) ? { resource: "site", name: "", reference } : undefined;
     default:
       return matchNode(path);
   }
 }
+
+const SITES = "/v2/_meridian/sites/";
 
 const NODES = "/v2/_meridian/nodes/";
 

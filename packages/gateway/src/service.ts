@@ -34,6 +34,7 @@ import { createImageStates } from "./image-state.ts";
 import { createLookup } from "./lookup.ts";
 import { createManifestBytes } from "./manifest-bytes.ts";
 import { MirroredUploads } from "./mirrored-upload.ts";
+import { createPassWritesOn, untilClosed } from "./pass-writes-on.ts";
 import { createPullInterest } from "./pull-interest.ts";
 import { createReadiness } from "./readiness.ts";
 import { createReceipts } from "./receipts.ts";
@@ -58,12 +59,15 @@ import { replicationProgressRoute } from "./routes/replication-progress.ts";
 import { deleteRepositoryRoute } from "./routes/repository-delete.ts";
 import { repositorySettingsRoute, settingsRoute } from "./routes/repository-settings.ts";
 import { deletedRoute, restoreManifestRoute, restoreTagRoute } from "./routes/restore.ts";
+import { salvageRoute } from "./routes/salvage.ts";
 import { scrubRoute } from "./routes/scrub.ts";
+import { siteRoute, sitesRoute } from "./routes/sites.ts";
 import { tagHistoryRoute } from "./routes/tag-history.ts";
 import { tagsRoute } from "./routes/tags.ts";
 import { tokenRoute } from "./routes/token.ts";
 import { uploadRoutes } from "./routes/upload.ts";
 import { startUpload } from "./routes/uploads.ts";
+import { fixedMembers, type SiteMembers } from "./site-members.ts";
 import { createSiteProxy } from "./site-proxy.ts";
 import { createSiteService } from "./site-service.ts";
 import { createTagHome } from "./tag-home.ts";
@@ -75,7 +79,11 @@ export interface GatewayDeps {
   readonly topology: Topology;
   readonly peers: Peers;
   readonly monitor: SiteMonitor;
+  /** Who is a member; absent: members never change. */
+  readonly members?: SiteMembers;
   readonly catalog: Catalog;
+  /** What was put at this site behind a place in its log; absent where nothing can be salvaged. */
+  readonly ownPuts?: Parameters<typeof salvageRoute>[0]["ownPuts"];
   readonly decider: Decider;
   /** What the policy sets for repositories. */
   readonly settings: Pick<RepositorySettingsTable, "of">;
@@ -143,12 +151,15 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
   const images = createImageStates(deps);
   const receipts = createReceipts({ ...deps, images });
   const interest = createPullInterest(deps);
-  const durability = createDurability({ ...config, ...deps, receipts, interest });
+  const members = deps.members ?? fixedMembers(deps.topology);
+  const durability = createDurability({ ...config, ...deps, members, receipts, interest });
   const proxy = opened.use(createSiteProxy({ peers: deps.peers, trust: deps.tls }));
   const tagHome = createTagHome({ ...deps, proxy, transientWaitMs: config.transientWaitMs });
+  const passWritesOn = createPassWritesOn({ ...deps, members, proxy });
   const parts = {
     ...config,
     ...deps,
+    members,
     lookup,
     tagHome,
     clients,
@@ -183,6 +194,9 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     collection: collectionRoute(parts),
     diff: diffRoute(parts),
     "log-restore": logRestoreRoute(parts),
+    salvage: salvageRoute(parts),
+    sites: sitesRoute(parts),
+    site: siteRoute(parts),
     nodes: nodesRoute(parts),
     node: nodeRoute(parts),
     users: usersRoute(parts),
@@ -190,29 +204,35 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     grants: grantsRoute(parts),
     settings: settingsRoute(parts),
     "repository-settings": repositorySettingsRoute(parts),
-    repository: deleteRepositoryRoute(parts),
+    repository: passWritesOn(deleteRepositoryRoute(parts)),
     deleted: deletedRoute(parts),
     "tag-history": tagHistoryRoute(parts),
-    "tag-restore": restoreTagRoute(parts),
-    "manifest-restore": restoreManifestRoute(parts),
+    "tag-restore": passWritesOn(restoreTagRoute(parts)),
+    "manifest-restore": passWritesOn(restoreManifestRoute(parts)),
     tags: tagsRoute(parts),
-    manifest: { GET: pullManifest(parts), PUT: pushManifest(parts), DELETE: deleteManifest(parts) },
-    blob: blobRoutes(parts),
-    uploads: { POST: startUpload(parts) },
-    upload: uploadRoutes(parts),
+    manifest: passWritesOn({
+      GET: pullManifest(parts),
+      PUT: pushManifest(parts),
+      DELETE: deleteManifest(parts),
+    }),
+    blob: passWritesOn(blobRoutes(parts)),
+    uploads: passWritesOn({ POST: startUpload(parts) }),
+    upload: untilClosed(uploadRoutes(parts), { ...deps, members }),
     referrers: referrersRoute(parts),
     replication: replicationRoute(parts),
     "replication-progress": replicationProgressRoute(parts),
     route: routeRoute(parts),
   };
 
-  const readiness = createReadiness({ isReady: () => catalog.ready, waitMs: config.transientWaitMs, clock, timers });
+  const isReady = (): boolean => catalog.ready && members.refusal === undefined;
+  const readiness = createReadiness({ isReady, waitMs: config.transientWaitMs, clock, timers });
   const dispatch = createDispatch({
     ...config,
     ...deps,
     requestLimits,
     routes,
     readiness,
+    members,
     answers,
     site: deps.topology.site,
   });
@@ -222,8 +242,9 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
         ? deps.topology.sites.includes(site) && (service === "replicator" || service === "site")
         : site === deps.topology.site && (service === "gateway" || service === "site"),
   });
-  deps.rpc.register(siteV1.TagHomeService, tagHome.service);
-  deps.rpc.register(siteV1.SiteService, createSiteService({ ...deps, images }));
+  const isMember = ({ site }: { readonly site: string }): boolean => deps.topology.sites.includes(site);
+  deps.rpc.register(siteV1.TagHomeService, tagHome.service, { allow: isMember });
+  deps.rpc.register(siteV1.SiteService, createSiteService({ ...deps, images }), { allow: isMember });
   const { bodyIdleMs: idleMs, answerIdleMs, discardMs } = config;
   const limits = { idleMs, answerIdleMs, discardMs, timers };
   const edge = opened.use(
@@ -237,8 +258,17 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
   return {
     address: boundTo,
     url: `${deps.tls === undefined ? "http" : "https"}://${boundTo}`,
-    checks: [catalogCheck(catalog)],
+    checks: [catalogCheck(catalog), membershipCheck(members)],
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+function membershipCheck(members: SiteMembers): HealthCheck {
+  return {
+    name: "membership",
+    async check() {
+      if (members.refusal !== undefined) throw new Error(members.refusal);
+    },
   };
 }
 

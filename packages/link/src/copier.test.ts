@@ -291,4 +291,21 @@ describe("copier", () => {
       assert.deepEqual(await texts(eu, "us"), before);
     });
   });
+
+  test("the log of an expelled site is refused: nothing of it comes in, from it or from a relay", async () => {
+    await us.append("a", "1");
+    const refusedUntil = (await (await us.own()).head()).incarnation.created;
+    const copier = open.use(eu.copier("us", { client: () => us.client(), refusedUntil: () => refusedUntil }));
+    await until(() => copier.status().failure !== undefined, "it is refused");
+    assert.match(copier.status().failure!, /from before it ceased to be a member: wipe its data/);
+    assert.deepEqual(await texts(eu, "us"), []);
+    assert.equal(copier.status().copied, undefined);
+  });
+
+  test("a new log of a site that was expelled is taken", async () => {
+    await us.append("a", "1");
+    const { created } = (await (await us.own()).head()).incarnation;
+    const copier = open.use(eu.copier("us", { client: () => us.client(), refusedUntil: () => created - 1n }));
+    await until(() => copier.status().copied !== undefined, "it is copied");
+  });
 });

@@ -28,6 +28,8 @@ export interface CopierOptions {
    * or the tail of it. Default: such a copy is thrown away.
    */
   readonly adopt?: (origin: string, payloads: readonly Uint8Array[]) => Promise<void>;
+  /** Logs of the origin that were created up to this reading are refused. Default: none. */
+  readonly refusedUntil?: () => bigint;
   /** Called when the copy's stream has come to be: with the first entry ever, and after it was thrown away. */
   readonly onCreated?: () => void;
   readonly timers: Timers;
@@ -200,6 +202,7 @@ class RunningCopier implements Copier {
 
   #session(copy: Copy, source: TailSource, signal: AbortSignal): SessionOptions {
     const { site, clock, timers, folded = () => undefined, fsyncDelayMs = 180_000 } = this.#options;
+    const { refusedUntil = () => 0n } = this.#options;
     const direct = source.site === this.origin;
     const heard = (head: number): void => {
       this.#head = head;
@@ -229,7 +232,19 @@ class RunningCopier implements Copier {
       },
     };
     const keepOld = this.#options.adopt !== undefined;
-    return { site, origin: this.origin, copy, folded, keepOld, events, clock, timers, fsyncDelayMs, signal };
+    return {
+      site,
+      origin: this.origin,
+      copy,
+      refusedUntil,
+      folded,
+      keepOld,
+      events,
+      clock,
+      timers,
+      fsyncDelayMs,
+      signal,
+    };
   }
 
   /** The copy has caught up: what only an earlier one held is published by this site. Tried again until it is done. */

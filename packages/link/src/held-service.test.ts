@@ -16,7 +16,7 @@ describe("what a member holds of a site that lost its log", () => {
     request: Partial<Pick<linkV1.HeldRequest, "origin" | "headOnly" | "after">>,
     peer?: PeerIdentity,
   ): Promise<linkV1.HeldResponse> => {
-    const service = createHeldService({ members: MEMBERS, logs: us.logs });
+    const service = createHeldService({ members: () => MEMBERS, logs: us.logs });
     const asked = create(linkV1.HeldRequestSchema, { origin: "eu", ...request });
     return create(linkV1.HeldResponseSchema, await service.held(asked, { signal: new AbortController().signal, peer }));
   };

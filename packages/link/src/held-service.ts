@@ -20,12 +20,12 @@ export function createHeldService({
   logs,
 }: {
   /** Names of the member sites: others are refused. */
-  readonly members: readonly string[];
+  readonly members: () => readonly string[];
   readonly logs: EventLogs;
 }): ServiceImpl<typeof linkV1.HeldService> {
   return {
     async held({ origin, headOnly, after }, { peer }): Promise<HeldAnswer> {
-      if (!members.includes(origin)) throw new ContentError("denied", `${origin} is not a member`);
+      if (!members().includes(origin)) throw new ContentError("denied", `${origin} is not a member`);
       const replicates = peer?.service === "replicator" || peer?.service === "site";
       if (peer !== undefined && !(peer.site === origin && replicates))
         throw new ContentError("denied", `${peer.site}/${peer.service} may not read what is held of site ${origin}`);

@@ -1,5 +1,6 @@
 export { type Copier, type CopierOptions, type CopierStatus, startCopier } from "./copier.ts";
 export { createHeldService } from "./held-service.ts";
+export { leaveCopy } from "./leave-copy.ts";
 export {
   createLogTailService,
   LINK_VERSIONS,

@@ -26,12 +26,17 @@ describe("LogTail service", () => {
   /** The first `count` responses to a Hello. */
   async function ask(
     hello: Hello,
-    { peer, count = 1, own }: { peer?: PeerIdentity; count?: number; own?: OwnLogGuard } = {},
+    {
+      peer,
+      count = 1,
+      own,
+      members = () => MEMBERS,
+    }: { peer?: PeerIdentity; count?: number; own?: OwnLogGuard; members?: () => readonly string[] } = {},
   ): Promise<TailResponse[]> {
     const { logs, timers } = us;
     const service = createLogTailService({
       site: "us",
-      members: MEMBERS,
+      members,
       logs,
       timers,
       log: silent,
@@ -108,6 +113,12 @@ describe("LogTail service", () => {
     // Where nobody cares for lost logs the reader begins anew.
     const [again] = await ask({ ...HELLO, cursor: toWireCursor(beyond) });
     assert.equal(again?.message?.case === "welcome" && again.message.value.reset, true);
+  });
+
+  test("a reader that ceases to be a member gets nothing more", async () => {
+    let asked = 0;
+    const members = (): readonly string[] => (asked++ < 3 ? MEMBERS : ["us"]);
+    await assert.rejects(ask(HELLO, { count: 5, members }), { kind: "denied", message: /eu is not a member/ });
   });
 
   test("no common version is said with both sides' versions", async () => {

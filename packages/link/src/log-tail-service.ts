@@ -39,8 +39,9 @@ export interface OwnLogGuard {
 
 export interface LogTailServiceOptions {
   readonly site: string;
-  /** Names of the member sites: others are refused. */
-  readonly members: readonly string[];
+  /** Names of the member sites: others are refused, also those that cease to be one while they read. */
+  readonly members: () => readonly string[];
+
   readonly logs: EventLogs;
   readonly timers: Timers;
   readonly log: Logger;
@@ -77,7 +78,10 @@ async function* serve(
   void readReports(incoming, hello, options).then(() => over.abort());
   try {
     yield welcome(version, options.site, feed);
-    for await (const batch of feed.batches(signal)) yield* messages(batch, hello.origin === options.site);
+    for await (const batch of feed.batches(signal)) {
+      requireMembers(hello, options);
+      yield* messages(batch, hello.origin === options.site);
+    }
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {
@@ -108,9 +112,8 @@ function agree(hello: linkV1.Hello, site: string): number {
 }
 
 /** A replicator may read for its own site only. In-process callers are this site. */
-function authorise(hello: linkV1.Hello, peer: PeerIdentity | undefined, { members }: LogTailServiceOptions): void {
-  if (!members.includes(hello.readerSite)) throw new ContentError("denied", `${hello.readerSite} is not a member`);
-  if (!members.includes(hello.origin)) throw new ContentError("denied", `origin ${hello.origin} is not a member`);
+function authorise(hello: linkV1.Hello, peer: PeerIdentity | undefined, options: LogTailServiceOptions): void {
+  requireMembers(hello, options);
   if (peer === undefined) return;
   if (peer.site === hello.readerSite && isReplicator(peer)) return;
   throw new ContentError("denied", `${peer.site}/${peer.service} may not tail for site ${hello.readerSite}`);
@@ -118,6 +121,11 @@ function authorise(hello: linkV1.Hello, peer: PeerIdentity | undefined, { member
 
 function isReplicator({ service }: PeerIdentity): boolean {
   return service === "replicator" || service === "site";
+}
+
+function requireMembers({ readerSite, origin }: linkV1.Hello, { members }: LogTailServiceOptions): void {
+  if (!members().includes(readerSite)) throw new ContentError("denied", `${readerSite} is not a member`);
+  if (!members().includes(origin)) throw new ContentError("denied", `origin ${origin} is not a member`);
 }
 
 async function openFeed(hello: linkV1.Hello, options: LogTailServiceOptions, callSignal: AbortSignal): Promise<Feed> {

@@ -41,16 +41,25 @@ export async function settleOldCopies(
 ): Promise<boolean> {
   const stream = oldCopyStream(origin);
   if (!(await logs.streams()).includes(stream)) return false;
-  const old = await logs.open(stream, { sessions: false });
-  const { sequence } = await old.head();
-  for await (const entries of entriesUpTo(old, sequence)) {
+  await handOnEntries(await logs.open(stream, { sessions: false }), origin, adopt);
+  await logs.drop(stream);
+  return true;
+}
+
+/** Hands what a stream of records of an origin holds now to `adopt`, in batches. */
+export async function handOnEntries(
+  stream: EventLog,
+  origin: string,
+  adopt: (payloads: readonly Uint8Array[]) => Promise<void>,
+): Promise<void> {
+  const { sequence } = await stream.head();
+  for await (const all of entriesUpTo(stream, sequence)) {
+    const entries = all.filter(({ subject }) => !isSessionSubject(copyStream(origin), subject));
     for (let start = 0; start < entries.length; start += BATCH_ENTRIES) {
       const records = entries.slice(start, start + BATCH_ENTRIES).filter(({ subject }) => !isLife(subject));
       await adopt(records.map(({ payload }) => payload));
     }
   }
-  await logs.drop(stream);
-  return true;
 }
 
 /** What a log says of its own lives is no record of anybody else's. */

@@ -33,6 +33,8 @@ export interface SessionOptions {
   readonly site: string;
   readonly origin: string;
   readonly copy: Copy;
+  /** Logs that were created up to this reading are refused; 0n: none is. */
+  readonly refusedUntil: () => bigint;
   readonly folded: () => FoldedPosition | undefined;
   /** Whether a copy that does not fit is put aside before it is thrown away. */
   readonly keepOld: boolean;
@@ -170,7 +172,7 @@ async function nextWithin(
 function requireWelcome(
   response: linkV1.TailResponse | undefined,
   source: TailSource,
-  { origin, copy }: SessionOptions,
+  { origin, copy, refusedUntil }: SessionOptions,
 ): linkV1.Welcome {
   if (response?.message.case !== "welcome") {
     throw new ContentError("invalid", `site ${source.site} did not begin its tail with a Welcome`);
@@ -182,7 +184,13 @@ function requireWelcome(
   if (welcome.serverSite !== source.site) {
     throw new ContentError("denied", `${welcome.serverSite} answered for site ${source.site}`);
   }
-  requireIncarnation(fromWireIncarnation(welcome.incarnation), { welcome, source, origin, known: copy.cursor });
+  const offered = fromWireIncarnation(welcome.incarnation);
+  if (offered.created <= refusedUntil())
+    throw new ContentError(
+      "fenced",
+      `site ${source.site} offers a log of ${origin} from before it ceased to be a member: wipe its data, and add it again`,
+    );
+  requireIncarnation(offered, { welcome, source, origin, known: copy.cursor });
   return welcome;
 }
 

@@ -101,7 +101,7 @@ export class TestSite implements AsyncDisposable {
     const onReport = (reader: string, origin: string, report: ReaderReport): void => {
       this.reports.push({ site: reader, origin, report });
     };
-    const service = createLogTailService({ site, members: MEMBERS, logs, timers, log: silent, onReport });
+    const service = createLogTailService({ site, members: () => MEMBERS, logs, timers, log: silent, onReport });
     this.server.register(linkV1.LogTailService, service);
   }
 

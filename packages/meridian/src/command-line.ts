@@ -13,6 +13,7 @@ import { addRepo } from "./program/repo.ts";
 import { addRoute } from "./program/route.ts";
 import { addScrub } from "./program/scrub.ts";
 import { addServe } from "./program/serve.ts";
+import { addSite } from "./program/site.ts";
 import { addReplication, addStatus } from "./program/status.ts";
 import { addTag } from "./program/tag.ts";
 import { addUser } from "./program/user.ts";
@@ -42,6 +43,6 @@ export function createProgram(): Command {
   addDiff(program);
   addNode(program);
   addRoute(program);
-  addFaults(program);
+  addFaults(program, addSite(program));
   return program;
 }

@@ -19,6 +19,7 @@ export {
   userKey,
 } from "./entry-key.ts";
 export { GenerationCache } from "./generation-cache.ts";
+export { type Exclusion, isMember, type Membership, membershipOf, membershipToWire } from "./membership.ts";
 export { openPolicy, type Policy, type PolicyChange, type PolicyOptions } from "./policy.ts";
 export type { ProposeOutcome } from "./policy-home.ts";
 export type { PolicyLogClient } from "./policy-member.ts";

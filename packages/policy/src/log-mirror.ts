@@ -1,5 +1,6 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { policyV1 } from "@meridian/wire";
+import { type Exclusion, exclusionFromWire } from "./membership.ts";
 import { compareEpochs, type Epoch, epochFromWire, type Position, positionFromWire, positionOf } from "./position.ts";
 
 /*
@@ -7,10 +8,12 @@ import { compareEpochs, type Epoch, epochFromWire, type Position, positionFromWi
  *
  *   p.e.<number>-<site>.<seq>   Entry; empty payload: dropped again (it was never committed)
  *   p.commit                    Position up to which entries are effective
+ *   p.excluded                  Exclusion: this site is no member any more; empty payload: it is one again
  *   p.fresh                     8 bytes, big endian: wall-clock milliseconds of the last word from the home
  */
 export const COMMIT_SUBJECT = "p.commit";
 export const FRESH_SUBJECT = "p.fresh";
+export const EXCLUDED_SUBJECT = "p.excluded";
 
 /** The subject of an entry: unique, so that compaction keeps every one. */
 export function entrySubject({ epoch, seq }: Position): string {
@@ -24,6 +27,7 @@ export class LogMirror {
   #length = 0;
   #commit: Position | undefined;
   #freshAtMs: number | undefined;
+  #exclusion: Exclusion | undefined;
 
   /** Up to where entries are effective; undefined when none is. */
   get commit(): Position | undefined {
@@ -33,6 +37,11 @@ export class LogMirror {
   /** Wall-clock milliseconds since the Unix epoch of the last word from the home; undefined when none is recorded. */
   get freshAtMs(): number | undefined {
     return this.#freshAtMs;
+  }
+
+  /** What the home said last of this site's not being a member; undefined while it is one. */
+  get exclusion(): Exclusion | undefined {
+    return this.#exclusion;
   }
 
   /** The last entry of the gapless prefix; undefined when there is none. */
@@ -49,6 +58,7 @@ export class LogMirror {
   ingest(subject: string, payload: Uint8Array): void {
     if (subject === COMMIT_SUBJECT) this.#takeCommit(payload);
     else if (subject === FRESH_SUBJECT) this.#freshAtMs = Number(Buffer.from(payload).readBigUInt64BE());
+    else if (subject === EXCLUDED_SUBJECT) this.#takeExclusion(payload);
     else if (subject.startsWith("p.e.")) this.#takeEntry(subject, payload);
   }
 
@@ -61,6 +71,11 @@ export class LogMirror {
   #takeCommit(payload: Uint8Array): void {
     const position = positionFromWire(fromBinary(policyV1.PositionSchema, payload));
     if (position && position.seq >= (this.#commit?.seq ?? 0)) this.#commit = position;
+  }
+
+  #takeExclusion(payload: Uint8Array): void {
+    this.#exclusion =
+      payload.length === 0 ? undefined : exclusionFromWire(fromBinary(policyV1.ExclusionSchema, payload));
   }
 
   #takeEntry(subject: string, payload: Uint8Array): void {

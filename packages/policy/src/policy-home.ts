@@ -2,6 +2,7 @@ import { clone, create } from "@bufbuild/protobuf";
 import { ContentError, ContentErrorKind } from "@meridian/oci";
 import { policyV1 } from "@meridian/wire";
 import { checkProposal } from "./entry-key.ts";
+import { membersAfter } from "./membership.ts";
 import type { PolicyStore } from "./policy-store.ts";
 import { type Epoch, epochFromWire, epochToWire, formatRevision, type Position } from "./position.ts";
 import { quorumValue } from "./quorum.ts";
@@ -31,6 +32,8 @@ export class PolicyHome {
   /** Members that said, while this log was empty, that theirs is empty too. */
   readonly #empty = new Set<string>();
   #halted: string | undefined;
+  /** Monotonic time at which a site that is no member asked for the log last. */
+  readonly #knockedAt = new Map<string, number>();
   /** Members whose being ahead was logged. */
   readonly #reported = new Set<string>();
   #advancing: Promise<void> | undefined;
@@ -48,6 +51,19 @@ export class PolicyHome {
   /** Members whose durable positions count: those of the configuration until the log has named them all. */
   members(): readonly string[] {
     return membersOf(this.effective.state, this.#runtime.sites);
+  }
+
+  /** Whether a site may follow this log: members, and one that an entry makes a member which is not effective yet. */
+  mayTail(site: string): boolean {
+    if (this.members().includes(site)) return true;
+    for (let seq = this.#commitSeq() + 1; seq <= this.store.lastSeq; seq++)
+      if (this.#membersAfter(seq)?.includes(site)) return true;
+    return false;
+  }
+
+  /** A site that may not follow the log asked for it: it is up, and reaches this home. */
+  knocked(site: string): void {
+    this.#knockedAt.set(site, this.#runtime.clock.monotonic());
   }
 
   /** True while enough members have reported lately to make an entry effective. */
@@ -127,6 +143,7 @@ export class PolicyHome {
     checkProposal(entry);
     let seq = this.store.seqOfOperation(entry.opId);
     if (seq === undefined) {
+      this.#checkMembership(entry);
       await this.#awaitQuorum(signal);
       seq = await this.#writer.run(() => this.#append(entry));
       this.effective.changes.emit();
@@ -134,6 +151,65 @@ export class PolicyHome {
     }
     if (seq === undefined) return { revision: this.#position(), superseded: true };
     return this.#awaitEffective(seq, signal);
+  }
+
+  /**
+   * Members change one at a time, and none whose consent is needed may be away: an entry that cannot become effective
+   * would hold up every later one.
+   * @throws ContentError `precondition`, `conflict`, or `unavailable`: nothing was changed.
+   */
+  #checkMembership(entry: policyV1.Entry): void {
+    const after = membersAfter(this.effective.state, entry);
+    if (after === undefined || entry.doc.case !== "member") return;
+    const { site, acceptLoss } = entry.doc.value;
+    const home = this.#runtime.site;
+    if (!after.includes(home))
+      throw new ContentError(
+        ContentErrorKind.precondition,
+        `${home} is the home of the policy log: it stays a member as long as it is; nothing was changed`,
+      );
+    const other = this.#pendingMember();
+    if (other !== undefined && !(other === site && acceptLoss))
+      throw new ContentError(
+        ContentErrorKind.conflict,
+        `members change one at a time, and the change of ${other} is not effective yet; nothing was changed`,
+      );
+    const before = this.members();
+    if (after.includes(site) && !before.includes(site) && !this.#isHeard(site, this.#knockedAt))
+      throw new ContentError(
+        ContentErrorKind.unavailable,
+        `${site} does not ask ${home} for the policy log: start it first, with a configuration whose topology.sites begins with ${home} and names ${site}; nothing was changed`,
+      );
+    if (acceptLoss) return;
+    for (const set of [before, after]) {
+      const away = set.length === 2 ? set.filter((one) => !this.#isHeard(one, this.#reportedAt, this.#knockedAt)) : [];
+      if (away.length > 0)
+        throw new ContentError(
+          ContentErrorKind.unavailable,
+          `of two members both have to hold a change of members, and ${away.join()} cannot be reached; nothing was changed. --accept-loss goes on without it: what only it knows of the policy is lost`,
+        );
+    }
+  }
+
+  #isHeard(site: string, ...heard: readonly ReadonlyMap<string, number>[]): boolean {
+    if (site === this.#runtime.site) return true;
+    const since = this.#runtime.clock.monotonic() - this.#runtime.timing.silentMs;
+    return heard.some((at) => (at.get(site) ?? Number.NEGATIVE_INFINITY) >= since);
+  }
+
+  /** The site whose change of membership is written and not effective. */
+  #pendingMember(): string | undefined {
+    for (let seq = this.#commitSeq() + 1; seq <= this.store.lastSeq; seq++) {
+      const doc = this.store.mirror.at(seq)?.doc;
+      if (doc?.case === "member" && this.#membersAfter(seq) !== undefined) return doc.value.site;
+    }
+    return undefined;
+  }
+
+  #membersAfter(seq: number): readonly string[] | undefined {
+    const entry = this.store.mirror.at(seq);
+    if (entry === undefined || Number(entry.baseRev) !== this.effective.state.revisionOf(entry.key)) return undefined;
+    return membersAfter(this.effective.state, entry);
   }
 
   async #append(entry: policyV1.Entry): Promise<number | undefined> {
@@ -201,11 +277,33 @@ export class PolicyHome {
   /** Up to where entries may become effective now. A change of members ends the step: the next is counted by the new ones. */
   #target(): number {
     const held = quorumValue(this.members(), this.#runtime.site, (site) => this.#durableOf(site));
-    for (let seq = this.#commitSeq() + 1; seq < held; seq++) {
+    for (let seq = this.#commitSeq() + 1; seq <= held; seq++) {
+      const after = this.#membersAfter(seq);
+      if (after !== undefined) return this.#mayChangeMembers(seq, after) ? seq : seq - 1;
       const kind = this.store.mirror.at(seq)?.key.split("/", 1)[0];
-      if (kind === "member" || kind === "settings") return seq;
+      if (seq < held && (kind === "member" || kind === "settings")) return seq;
     }
     return held;
+  }
+
+  /** True when majorities of the old and of the new members hold the entry; of two both. */
+  #mayChangeMembers(seq: number, after: readonly string[]): boolean {
+    const lossAccepted = this.#isLossAccepted(seq);
+    return [this.members(), after].every((members) =>
+      members.length === 2 && !lossAccepted
+        ? members.every((site) => this.#durableOf(site) >= seq)
+        : quorumValue(members, this.#runtime.site, (site) => this.#durableOf(site)) >= seq,
+    );
+  }
+
+  /** The operator may say so in a later entry for the same site, when the first one does not become effective. */
+  #isLossAccepted(seq: number): boolean {
+    const key = this.store.mirror.at(seq)?.key;
+    for (let later = seq; later <= this.store.lastSeq; later++) {
+      const entry = this.store.mirror.at(later);
+      if (entry?.key === key && entry?.doc.case === "member" && entry.doc.value.acceptLoss) return true;
+    }
+    return false;
   }
 
   #countQuorum(): void {

@@ -3,6 +3,7 @@ import { ContentError, ContentErrorKind, isContentError } from "@meridian/oci";
 import { RequestQueue, type ServiceClient } from "@meridian/rpc";
 import type { policyV1 } from "@meridian/wire";
 import { epochAt } from "./log-mirror.ts";
+import { exclusionFromWire } from "./membership.ts";
 import type { PolicyStore } from "./policy-store.ts";
 import {
   compareEpochs,
@@ -134,6 +135,8 @@ export class PolicyMember {
         ContentErrorKind.invalid,
         `the policy home speaks version ${response.version} of the tail`,
       );
+    if (response.exclusion !== undefined) return this.#excluded(response.exclusion);
+    if (this.store.mirror.exclusion !== undefined) await this.store.setExclusion(undefined);
     const truncate = positionFromWire(response.truncateAfter);
     if (truncate && !(await this.#truncate(truncate))) return false;
     if (response.entries.length > 0) {
@@ -143,6 +146,17 @@ export class PolicyMember {
     await this.#commit(positionFromWire(response.commit));
     this.#markFresh(response.nonce, conversation);
     return true;
+  }
+
+  /** Written down, so that the site knows of it also while the home is away. Asks again, more slowly: it may be added again. */
+  async #excluded(exclusion: policyV1.Exclusion): Promise<false> {
+    const { state, revision } = exclusionFromWire(exclusion);
+    if (this.store.mirror.exclusion?.revision !== revision) {
+      await this.store.setExclusion(exclusion);
+      this.#runtime.log.error(`this site is no member of the cluster any more: it was ${state}`, { revision });
+    }
+    this.effective.advance(this.store.mirror);
+    return false;
   }
 
   async #truncate(place: Position): Promise<boolean> {

@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { EventLog } from "@meridian/eventlog";
 import { policyV1 } from "@meridian/wire";
-import { COMMIT_SUBJECT, entrySubject, FRESH_SUBJECT, LogMirror } from "./log-mirror.ts";
+import { COMMIT_SUBJECT, EXCLUDED_SUBJECT, entrySubject, FRESH_SUBJECT, LogMirror } from "./log-mirror.ts";
 import { type Position, positionOf, positionToWire } from "./position.ts";
 
 /**
@@ -105,6 +105,14 @@ export class PolicyStore {
     const payload = Buffer.alloc(8);
     payload.writeBigUInt64BE(BigInt(Math.max(0, Math.floor(ms))));
     await this.#put(FRESH_SUBJECT, payload);
+  }
+
+  /** Stores that this site is no member any more; undefined: that it is one. */
+  async setExclusion(exclusion: policyV1.Exclusion | undefined): Promise<void> {
+    await this.#put(
+      EXCLUDED_SUBJECT,
+      exclusion === undefined ? new Uint8Array() : toBinary(policyV1.ExclusionSchema, exclusion),
+    );
   }
 
   async #put(subject: string, payload: Uint8Array): Promise<void> {

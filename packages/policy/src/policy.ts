@@ -9,6 +9,7 @@ import { type AnonymousAccess, GrantDecider } from "./decider.ts";
 import type { Decider } from "./decision.ts";
 import type { PolicyDoc } from "./entry-key.ts";
 import { LogMirror } from "./log-mirror.ts";
+import type { Exclusion } from "./membership.ts";
 import { PolicyHome, type ProposeOutcome } from "./policy-home.ts";
 import { type PolicyLogClient, PolicyMember } from "./policy-member.ts";
 import { POLICY_STREAM, PolicyReader } from "./policy-reader.ts";
@@ -71,6 +72,8 @@ export interface Policy extends AsyncDisposable {
   readonly decider: Decider;
   /** The member sites: the configured ones until the log names them. */
   readonly members: readonly string[];
+  /** How this site ceased to be a member; undefined while it is one, or never was. */
+  readonly exclusion: Exclusion | undefined;
   /** True when the policy is older than `maxPolicyAgeMs`. */
   readonly expired: boolean;
   readonly checks: readonly HealthCheck[];
@@ -187,9 +190,14 @@ class OpenPolicy implements Policy {
     return membersOf(this.state, this.#runtime.sites);
   }
 
+  get exclusion(): Exclusion | undefined {
+    return this.#effective.exclusionOf(this.site);
+  }
+
   /** Closing may take a heartbeat, opening again takes nothing. */
   get expired(): boolean {
-    return this.#expired && this.ageMs() > this.#maxAgeMs();
+    // A site that is no member any more serves nobody but an administrator who salvages what only it has.
+    return this.#expired && this.exclusion === undefined && this.ageMs() > this.#maxAgeMs();
   }
 
   ageMs(): number {

@@ -1,8 +1,11 @@
 import type { Clock, Logger, Random, Timers } from "@meridian/runtime";
 import { Changes } from "./changes.ts";
+import { memberKey } from "./entry-key.ts";
 import { Freshness } from "./freshness.ts";
 import type { LogMirror } from "./log-mirror.ts";
+import { type Exclusion, membershipOf } from "./membership.ts";
 import type { PolicyStore } from "./policy-store.ts";
+import { formatRevision } from "./position.ts";
 import { PolicyState } from "./state.ts";
 import type { PolicyTiming } from "./timing.ts";
 
@@ -23,6 +26,7 @@ export class EffectivePolicy {
   readonly state = new PolicyState();
   readonly changes = new Changes();
   readonly freshness: Freshness;
+  #exclusion: Exclusion | undefined;
 
   constructor(clock: Clock) {
     this.freshness = new Freshness(clock);
@@ -37,7 +41,19 @@ export class EffectivePolicy {
       if (!entry) break;
       this.state.apply(entry);
     }
-    if (this.state.seq !== before) this.changes.emit();
+    const excluded = this.#exclusion?.revision !== mirror.exclusion?.revision;
+    this.#exclusion = mirror.exclusion;
+    if (this.state.seq !== before || excluded) this.changes.emit();
+  }
+
+  /** How this site ceased to be a member, by its own log or by what the home said; undefined while it is one, or never was. */
+  exclusionOf(site: string): Exclusion | undefined {
+    if (this.#exclusion !== undefined) return this.#exclusion;
+    const member = this.state.sites.get(site);
+    const membership = member && membershipOf(member);
+    if (membership !== "removed" && membership !== "expelled") return undefined;
+    const epoch = this.state.position?.epoch ?? { number: 0, site: "" };
+    return { state: membership, revision: formatRevision({ epoch, seq: this.state.revisionOf(memberKey(site)) }) };
   }
 }
 

@@ -1,6 +1,7 @@
 import { ContentError, ContentErrorKind } from "@meridian/oci";
 import type { policyV1 } from "@meridian/wire";
 import { keyOfDoc } from "./entry-key.ts";
+import { isMember, membershipOf } from "./membership.ts";
 import { compareEpochs, formatRevision, type Position, positionOf } from "./position.ts";
 import { RepositorySettingsTable } from "./repository-settings-table.ts";
 
@@ -17,6 +18,7 @@ export class PolicyState {
   readonly #grants = new Map<string, readonly policyV1.Grant[]>();
   readonly #keys = new Map<string, policyV1.SigningKey>();
   readonly #members = new Set<string>();
+  readonly #sites = new Map<string, policyV1.Member>();
   #settings: policyV1.Settings | undefined;
   readonly #repositories = new RepositorySettingsTable();
   readonly #revisions = new Map<string, number>();
@@ -55,6 +57,11 @@ export class PolicyState {
   /** Member sites that the log names; only complete once {@link PolicyState.settings} is there. */
   get members(): ReadonlySet<string> {
     return this.#members;
+  }
+
+  /** What the log says of each site that is a member, or was one. */
+  get sites(): ReadonlyMap<string, policyV1.Member> {
+    return this.#sites;
   }
 
   /** Settings of the cluster; undefined until the bootstrap has ended. */
@@ -119,7 +126,7 @@ export class PolicyState {
         this.#keys.set(doc.value.keyId, doc.value);
         break;
       case "member":
-        this.#members.add(doc.value.site);
+        this.#putMember(doc.value);
         break;
       case "settings":
         this.#settings = doc.value;
@@ -134,6 +141,18 @@ export class PolicyState {
         // A document of a newer version: its key's revision counts, its content is not understood here.
         break;
     }
+  }
+
+  #putMember(member: policyV1.Member): void {
+    this.#sites.set(member.site, member);
+    if (isMember(membershipOf(member))) this.#members.add(member.site);
+    else this.#members.delete(member.site);
+    if (membershipOf(member) === "expelled") this.#dropKeys(member.site);
+  }
+
+  /** Tokens that an expelled site signs are worth nothing from then on. */
+  #dropKeys(site: string): void {
+    for (const [id, key] of this.#keys) if (key.site === site) this.#keys.delete(id);
   }
 
   #putGrant(grant: policyV1.Grant): void {
@@ -156,9 +175,14 @@ export class PolicyState {
     if (kind === "user") this.#removeUser(name, seq);
     else if (kind === "grant") this.#removeGrant(name);
     else if (kind === "key") this.#keys.delete(name);
-    else if (kind === "member") this.#members.delete(name);
+    else if (kind === "member") this.#removeMember(name);
     else if (kind === "settings") this.#settings = undefined;
     else if (kind === "repo") this.#repositories.remove(name);
+  }
+
+  #removeMember(site: string): void {
+    this.#members.delete(site);
+    this.#sites.delete(site);
   }
 
   /** A user's grants go with it, in the same step: a later user of that name starts with none. */

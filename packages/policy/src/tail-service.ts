@@ -1,6 +1,7 @@
 import { ContentError, ContentErrorKind } from "@meridian/oci";
 import type { CallContext, ServiceImpl } from "@meridian/rpc";
 import type { policyV1 } from "@meridian/wire";
+import { memberKey } from "./entry-key.ts";
 import { durableSeq, HomeSession, resumePoint } from "./home-session.ts";
 import type { PolicyHome } from "./policy-home.ts";
 import { positionFromWire, positionToWire } from "./position.ts";
@@ -36,6 +37,12 @@ export class TailService {
   async *tail(requests: Requests, context: CallContext): AsyncGenerator<Response> {
     const reader = requests[Symbol.asyncIterator]();
     const hello = await readHello(reader);
+    const exclusion = this.#exclusionOf(hello.site);
+    if (exclusion !== undefined && isOwnName(hello, context)) {
+      this.#home.knocked(hello.site);
+      yield { version: TAIL_VERSION, entries: [], nonce: 0n, exclusion };
+      return;
+    }
     const session = this.#enter(hello, context);
     const onAbort = (): void => session.end();
     context.signal.addEventListener("abort", onAbort, { once: true });
@@ -51,6 +58,17 @@ export class TailService {
     }
   }
 
+  /** What a site is told that was a member; undefined for one that is, or never was. */
+  #exclusionOf(
+    site: string,
+  ): { state: policyV1.MemberState; revision: ReturnType<typeof positionToWire> & {} } | undefined {
+    const { state } = this.#home.effective;
+    const member = state.sites.get(site);
+    if (member === undefined || this.#home.mayTail(site)) return undefined;
+    const epoch = state.position?.epoch ?? { number: 0, site: "" };
+    return { state: member.state, revision: positionToWire({ epoch, seq: state.revisionOf(memberKey(site)) })! };
+  }
+
   #enter(hello: policyV1.TailHello, context: CallContext): HomeSession {
     const { site } = hello;
     if (context.peer && context.peer.site !== site)
@@ -60,8 +78,13 @@ export class TailService {
         ContentErrorKind.invalid,
         `${site} speaks none of this home's policy tail versions (${TAIL_VERSION})`,
       );
-    if (!this.#home.members().includes(site))
-      throw new ContentError(ContentErrorKind.denied, `${site} is not a member of this cluster`);
+    if (!this.#home.mayTail(site)) {
+      this.#home.knocked(site);
+      throw new ContentError(
+        ContentErrorKind.denied,
+        `${site} is not a member of this cluster: \`meridian site add ${site}\` makes it one`,
+      );
+    }
     this.#home.greet(site, positionFromWire(hello.last));
     if (this.#home.halted) throw new ContentError(ContentErrorKind.fenced, this.#home.halted);
     this.#sessions.get(site)?.end();
@@ -97,6 +120,8 @@ export class TailService {
         const seen = this.#marks(session);
         yield this.#response(session, this.#nextEntries(session));
         if (this.#home.store.lastSeq > session.sentSeq) continue;
+        // It has been sent what ended its membership, and that this is effective.
+        if (this.#exclusionOf(session.site) !== undefined) return;
         await session.changes.until(() => session.ended || this.#marks(session) !== seen, {
           timers: this.#runtime.timers,
           timeoutMs: this.#runtime.timing.heartbeatMs,
@@ -143,6 +168,11 @@ export class TailService {
       ...(truncate ? { truncateAfter: truncate } : {}),
     };
   }
+}
+
+/** A site may only ask for itself. */
+function isOwnName({ site }: policyV1.TailHello, { peer }: CallContext): boolean {
+  return peer === undefined || peer.site === site;
 }
 
 async function readHello(reader: AsyncIterator<policyV1.TailRequest>): Promise<policyV1.TailHello> {

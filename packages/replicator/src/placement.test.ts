@@ -2,8 +2,11 @@ import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import { create } from "@bufbuild/protobuf";
 import { type Change, manifestValueOf, toWireDigest } from "@meridian/catalog";
-import { parseManifest } from "@meridian/oci";
+import { FIXED_MEMBERSHIP } from "@meridian/cluster";
+import { digestOf, parseManifest } from "@meridian/oci";
+import { RepositorySettingsTable } from "@meridian/policy";
 import { policyV1, recordV1 } from "@meridian/wire";
+import { createResidency } from "./residency.ts";
 import { TestCluster, type TestSite, until } from "./test-cluster.fixture.ts";
 import { blobsOf, commit, hasAll, heldAt, imageAt, MANIFEST, namesOf, push } from "./test-image.fixture.ts";
 
@@ -108,4 +111,37 @@ describe("placement", () => {
     const told = (): boolean => blobsOf(image).every(({ digest }) => !eu.catalog.holders(digest).includes(us.node));
     await until(told, "the others know");
   });
+});
+
+test("a lazy site keeps all of a repository while a site drains and no other would: the first of them", () => {
+  const settings = new RepositorySettingsTable();
+  const set = (prefix: string, placement: Placement): void =>
+    settings.put(create(policyV1.RepositorySettingsSchema, { prefix, placement }));
+  set("lazy", { lazy: ["eu", "us"] });
+  set("kept", { never: ["eu"], lazy: ["us"] });
+  set("elsewhere", { lazy: ["us"] });
+  const draining = new Set<string>();
+  const membership = { ...FIXED_MEMBERSHIP, isDraining: (site: string) => draining.has(site) };
+  const at = (site: string, repository: string): string => {
+    const topology = { site, sites: ["eu", "us", "ap"] };
+    return createResidency({ topology, membership, settings, catalog: { repositoriesOf: () => [] } }).placement(
+      repository,
+    );
+  };
+  assert.equal(at("eu", "lazy"), "lazy");
+  draining.add("ap");
+  assert.equal(at("eu", "lazy"), "eager");
+  assert.equal(at("us", "lazy"), "lazy", "one is enough");
+  assert.equal(at("us", "kept"), "eager");
+  assert.equal(at("eu", "kept"), "never", "what is kept from a site stays so");
+  assert.equal(at("us", "elsewhere"), "lazy", "eu has it all");
+  assert.equal(at("ap", "other"), "lazy", "a site that drains fetches nothing more");
+});
+
+test("a site that is no member may hold nothing", () => {
+  const settings = new RepositorySettingsTable();
+  const topology = { site: "eu", sites: ["eu", "us"] };
+  const residency = createResidency({ topology, settings, catalog: { repositoriesOf: () => ["r"] } });
+  assert.equal(residency.mayHold("us", digestOf("x")), true);
+  assert.equal(residency.mayHold("ap", digestOf("x")), false);
 });

@@ -17,6 +17,8 @@ export interface ReplicationProgressOptions {
   readonly fetches: () => readonly RunningFetch[];
   readonly copies: () => readonly CopierStatus[];
   readonly scanned: () => boolean;
+  /** See RecordLinks. */
+  readonly joined: () => boolean;
   readonly clock: Clock;
   readonly timers: Timers;
   readonly log: Logger;
@@ -38,6 +40,14 @@ export interface LinkState {
 const SAMPLE_EVERY_MS = 2_000;
 const STATUS_TIMEOUT_MS = 1_000;
 const MAX_POISONED = 100;
+
+/** Up to where a site's log is copied, as it goes over the wire; nothing while nothing of it is. */
+function copiedLog(copies: readonly CopierStatus[], from: string) {
+  const copied = copies.find(({ origin }) => origin === from)?.copied;
+  if (copied === undefined) return {};
+  const { incarnation, sequence } = copied;
+  return { copied: { created: incarnation.created, incarnation: incarnation.id, sequence: BigInt(sequence) } };
+}
 
 /** How far replication into this site has come, and how fast it goes on. */
 export class ReplicationProgress implements Disposable {
@@ -87,7 +97,9 @@ export class ReplicationProgress implements Disposable {
   report(repository: string): MessageInitShape<typeof replicationV1.ProgressResponseSchema> {
     const wanted = [...this.#wanted(repository)];
     return {
+      joined: this.#options.joined(),
       links: this.links(repository).map((link) => ({
+        ...copiedLog(this.#options.copies(), link.from),
         from: link.from,
         blobs: BigInt(link.blobs),
         bytes: BigInt(link.bytes),

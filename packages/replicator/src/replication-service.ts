@@ -1,3 +1,5 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import type { Topology } from "@meridian/cluster";
 import { type Digest, parseDigest } from "@meridian/oci";
 import { isRestricted, type PlacementSettings } from "@meridian/policy";
 import type { ServiceImpl } from "@meridian/rpc";
@@ -10,10 +12,13 @@ export function createReplicationService(options: {
   readonly progress: ReplicationProgress;
   readonly residency: Residency;
   readonly settings: PlacementSettings;
+  readonly topology: Pick<Topology, "sites">;
+  /** What would be lost with this site. */
+  readonly drain: () => Promise<MessageInitShape<typeof replicationV1.DrainResponseSchema>>;
   /** Told of an image that somebody pulls, or waits for. */
   readonly prefer: (repository: string, manifest: Digest) => void;
 }): ServiceImpl<typeof replicationV1.ReplicationService> {
-  const { progress, residency, settings, prefer } = options;
+  const { progress, residency, settings, topology, drain, prefer } = options;
   return {
     async prefer({ repository, digest }) {
       prefer(repository, parseDigest(digest));
@@ -22,7 +27,8 @@ export function createReplicationService(options: {
     progress: async ({ repository }) => progress.report(repository),
     mayHold: async ({ site, digest }) => ({
       allowed: residency.mayHold(site, parseDigest(digest)),
-      restricted: isRestricted(settings, site),
+      restricted: isRestricted(settings, site) || !topology.sites.includes(site),
     }),
+    drain: () => drain(),
   };
 }

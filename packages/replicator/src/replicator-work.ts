@@ -1,3 +1,4 @@
+import type { Membership } from "@meridian/cluster";
 import type { CopierStatus } from "@meridian/link";
 import { ContentError, type Digest } from "@meridian/oci";
 import { isRestricted, type SitePlacement } from "@meridian/policy";
@@ -10,6 +11,7 @@ import type { ReplicatorConfig } from "./config.ts";
 import { startCopies } from "./copies.ts";
 import { CopyRepair } from "./copy-repair.ts";
 import { startComparisons } from "./diff/service.ts";
+import { DrainWatch } from "./drain-watch.ts";
 import type { HandedOverServices } from "./handed-over-services.ts";
 import { type CompleteImage, PendingImages } from "./pending-images.ts";
 import { PresencePublisher } from "./presence-publisher.ts";
@@ -28,6 +30,7 @@ export interface Standing {
   readonly links: RecordLinks;
   readonly services: HandedOverServices;
   readonly residency: Residency;
+  readonly membership: Membership;
   readonly log: Logger;
 }
 
@@ -47,7 +50,7 @@ const PUBLISH_GRACE_MS = 10_000;
 export async function startReplicatorWork(
   config: ReplicatorConfig,
   deps: ReplicatorDeps,
-  { links, services, residency, log }: Standing,
+  { links, services, residency, membership, log }: Standing,
 ): Promise<ReplicatorWork> {
   const { peers, monitor, catalog, clock, timers, random } = deps;
   await using starting = new AsyncDisposableStack();
@@ -84,6 +87,7 @@ export async function startReplicatorWork(
       fetches: (): readonly RunningFetch[] => fetcher.running,
       copies: () => links.copies,
       scanned: () => tracker.scanned,
+      joined: () => links.joined,
     }),
   );
   const landed = (from: string, bytes: number): void => progress.landed(from, bytes);
@@ -131,10 +135,14 @@ export async function startReplicatorWork(
       rescanEveryMs,
     }),
   );
+  // A site that drains makes others heirs of what only it keeps.
+  starting.use(membership.subscribe(() => tracker.rescan()));
+  const drain = starting.use(new DrainWatch({ ...deps, membership, reports: () => links.reports, log }));
+  const { settings, topology } = deps;
   const prefer = (repository: string, manifest: Digest): void => tracker.prefer(repository, manifest);
   services.register(
     replicationV1.ReplicationService,
-    createReplicationService({ progress, residency, settings: deps.settings, prefer }),
+    createReplicationService({ progress, residency, settings, topology, prefer, drain: () => drain.look() }),
   );
   const { repairEveryMs: everyMs, fetchTimeoutMs } = config;
   const repair = { catalog, peers, monitor, publisher, mayHold, everyMs, fetchTimeoutMs, clock, timers, log };

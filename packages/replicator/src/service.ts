@@ -1,5 +1,5 @@
 import type { Catalog } from "@meridian/catalog";
-import type { Peers, SiteMonitor, Topology } from "@meridian/cluster";
+import { FIXED_MEMBERSHIP, type Membership, type Peers, type SiteMonitor, type Topology } from "@meridian/cluster";
 import type { Cursor, EventLogs, Lease } from "@meridian/eventlog";
 import type { CopierStatus, ReaderReport } from "@meridian/link";
 import type { Digest } from "@meridian/oci";
@@ -28,6 +28,8 @@ export type ReplicatorCatalog = Catalog &
 
 export interface ReplicatorDeps {
   readonly topology: Topology;
+  /** Who drains, who left; default: members never change. */
+  readonly membership?: Membership;
   readonly peers: Peers;
   readonly monitor: SiteMonitor;
   readonly logs: EventLogs;
@@ -83,7 +85,7 @@ export interface Replicator extends AsyncDisposable {
  * Returns at once; nothing that is unreachable stops it.
  */
 export async function startReplicator(config: ReplicatorConfig, deps: ReplicatorDeps): Promise<Replicator> {
-  const { catalog, duty = ALWAYS, peers, rpc, settings, timers, topology } = deps;
+  const { catalog, duty = ALWAYS, membership = FIXED_MEMBERSHIP, peers, rpc, settings, timers, topology } = deps;
   const { site } = topology;
   const log = deps.log.child({ service: "replicator" });
   const links = new RecordLinks({
@@ -98,13 +100,15 @@ export async function startReplicator(config: ReplicatorConfig, deps: Replicator
     },
   });
   const services = new HandedOverServices({ rpc, peers, duty });
-  services.offer(replicationV1.ReplicationService, (peer, method) => method !== "mayHold" || peer.site === site);
+  services.offer(replicationV1.ReplicationService, (peer, method) =>
+    method === "mayHold" ? peer.site === site : topology.sites.includes(peer.site),
+  );
   services.offer(nodeV1.CopyService, (peer) => peer.site === site);
   services.offer(diffV1.ComparisonService, (peer) => peer.site === site);
   services.offer(diffV1.BlobDiffService, (peer) => topology.sites.includes(peer.site) && isReplicator(peer));
   if (deps.collection !== undefined) services.offer(collectionV1.CollectionService, (peer) => peer.site === site);
-  const residency = createResidency({ site, settings, catalog });
-  const standing = { links, services, residency, log };
+  const residency = createResidency({ topology, membership, settings, catalog });
+  const standing = { links, services, residency, membership, log };
   const start = (): Promise<ReplicatorWork> => startReplicatorWork(config, deps, standing);
   const work = new HandedOverWork({ duty, start, timers, log });
   await work.settled();

@@ -164,14 +164,14 @@ export class Site {
     };
     const service = createLogTailService({
       site,
-      members: this.#sites,
+      members: () => this.#sites,
       logs,
       timers,
       log,
       onReport,
       own: catalog.life,
     });
-    this.#network.listen(site, { life, service, held: createHeldService({ members: this.#sites, logs }) });
+    this.#network.listen(site, { life, service, held: createHeldService({ members: () => this.#sites, logs }) });
     const members = this.#sites.filter((other) => other !== site);
     new LogRestorer({
       ...common,

@@ -107,13 +107,14 @@ class EmbeddedLogs implements EventLogs {
 
   async drop(stream: string): Promise<void> {
     this.#requireOpen();
-    this.#logs.get(stream)?.end();
     await this.#file.write(() => {
       const known = this.#file.meta.get(`stream/${stream}`) as StreamMeta | undefined;
       if (known !== undefined) {
         this.#file.meta.removeSync(`stream/${stream}`);
         this.#file.meta.putSync(`dropped/${known.id}`, true);
       }
+      // Not before: whoever read it looks whether it is there still, and would make it again.
+      this.#logs.get(stream)?.end();
     });
     await this.sweep();
   }

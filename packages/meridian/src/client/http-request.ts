@@ -1,5 +1,6 @@
-import { request as httpRequest, type IncomingHttpHeaders } from "node:http";
+import { request as httpRequest, type IncomingHttpHeaders, type IncomingMessage } from "node:http";
 import { request as httpsRequest } from "node:https";
+import { Readable } from "node:stream";
 
 const MAX_BODY_BYTES = 16 * 1024 * 1024;
 
@@ -7,6 +8,36 @@ export interface HttpAnswer {
   readonly status: number;
   readonly headers: IncomingHttpHeaders;
   readonly text: string;
+}
+
+const IDLE_MS = 60_000;
+
+/** One request whose body, and whose answer's body, may be of any length. @throws Error when the server cannot be reached. */
+export function streamRequest(
+  url: URL,
+  options: {
+    readonly method: string;
+    readonly headers: Readonly<Record<string, string>>;
+    readonly body?: Buffer | Readable;
+    /** PEM; absent: the system's authorities. */
+    readonly ca?: string;
+  },
+): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const { method, headers, body, ca } = options;
+    const secure = url.protocol === "https:";
+    const outgoing = (secure ? httpsRequest : httpRequest)(
+      url,
+      { method, headers: { ...headers }, timeout: IDLE_MS, ...(secure && ca !== undefined ? { ca } : {}) },
+      resolve,
+    );
+    outgoing.on("timeout", () => outgoing.destroy(new Error(`nothing was said for ${IDLE_MS} ms`)));
+    outgoing.on("error", (error: NodeJS.ErrnoException) =>
+      reject(new Error(`${url.origin} cannot be reached: ${error.code ?? error.message}`, { cause: error })),
+    );
+    if (body instanceof Readable) body.once("error", (error) => outgoing.destroy(error)).pipe(outgoing);
+    else outgoing.end(body);
+  });
 }
 
 /** One request; the answer's body is read whole (≤ 16 MiB). @throws Error when the server cannot be reached. */

@@ -1,11 +1,13 @@
 import { readFileSync } from "node:fs";
+import type { IncomingMessage } from "node:http";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { failure, usageError } from "../exit-status.ts";
 import { homeFolder } from "../home-folder.ts";
 import type { ServerOptions } from "../program/command.ts";
 import { runningCluster } from "../running-cluster.ts";
 import { currentServer, storedLogin } from "./credentials.ts";
-import { type HttpAnswer, sendRequest } from "./http-request.ts";
+import { type HttpAnswer, sendRequest, streamRequest } from "./http-request.ts";
 
 /** A gateway and the credentials to use there. */
 export interface RegistryClient {
@@ -17,8 +19,19 @@ export interface RegistryClient {
    * the gateway's own words.
    */
   call(path: string, options?: { method?: string; json?: unknown; timeoutMs?: number }): Promise<HttpAnswer>;
+  /**
+   * One request whose answer's body is streamed, or whose own is: with a token as `call` has it. The caller reads the body.
+   */
+  stream(path: string, options?: StreamOptions): Promise<IncomingMessage>;
   /** The same login and trust at another gateway of the cluster: both are good at every site. */
   at(server: string): RegistryClient;
+}
+
+/** A request of {@link RegistryClient.stream}. */
+export interface StreamOptions {
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: Buffer | Readable;
 }
 
 interface Connection {
@@ -48,8 +61,27 @@ export function createRegistryClient(connection: Connection): RegistryClient {
     }).catch((error: unknown) => {
       throw failure(error instanceof Error ? error.message : String(error), { cause: error });
     });
+  const authorised = (): Record<string, string> => (token === undefined ? {} : { authorization: `Bearer ${token}` });
+  const streamed = (path: string, { method = "GET", headers, body }: StreamOptions): Promise<IncomingMessage> =>
+    streamRequest(new URL(path, connection.server), {
+      ...{ method, headers: { ...headers, ...authorised() } },
+      ...(body === undefined ? {} : { body }),
+      ...(connection.ca === undefined ? {} : { ca: connection.ca }),
+    }).catch((error: unknown) => {
+      throw failure(error instanceof Error ? error.message : String(error), { cause: error });
+    });
   return {
     server: connection.server,
+    async stream(path, options = {}) {
+      // A body can be sent only once: the challenge is asked for without one.
+      const probe: StreamOptions = options.body instanceof Readable ? {} : options;
+      const first = await streamed(path, probe);
+      const challenge = first.headers["www-authenticate"];
+      if (first.statusCode === 401 && challenge !== undefined) token = await fetchToken(connection, challenge);
+      else if (probe === options) return first;
+      first.resume();
+      return streamed(path, options);
+    },
     ...(connection.ca === undefined ? {} : { ca: connection.ca }),
     at: (server) => createRegistryClient({ ...connection, server }),
     async call(path, call = {}) {

@@ -14,6 +14,7 @@ import { type Foundation, openFoundation } from "./foundation.ts";
 import { createHoldingOracle, type HoldingOracle } from "./holding-oracle.ts";
 import { processIdentity } from "./identity.ts";
 import type { LoadedSite } from "./load-site.ts";
+import { followMembers } from "./members.ts";
 import { openLog } from "./open-log.ts";
 import {
   openAuth,
@@ -112,6 +113,7 @@ async function openLogRoles(
   );
   checks.push({ name: "log", check: (signal) => logs.probe(signal) });
   const policy = stack.use(await openPolicyOf(base, logs));
+  const membership = stack.use(followMembers(policy, identity.live));
   const asked = roles.has(Role.gateway) || roles.has(Role.auth);
   const limits = asked ? await openLimits(base, stack) : undefined;
   if (limits !== undefined && roles.has(Role.auth)) await openAuth(base, { policy, limits }, stack);
@@ -119,9 +121,9 @@ async function openLogRoles(
   const catalog = await openCatalogOf(base, logs, stack);
   stack.use(inputs.announcer.announceTo(catalog));
   if (roles.has(Role.replicator)) {
-    await openReplicator(base, { logs, catalog, policy, oracle: inputs.oracle }, stack);
+    await openReplicator(base, { logs, catalog, policy, membership, oracle: inputs.oracle }, stack);
   }
   if (limits !== undefined && roles.has(Role.gateway)) {
-    await openGateway(base, { catalog, policy, limits, health: inputs.health }, stack);
+    await openGateway(base, { catalog, policy, limits, logs, membership, health: inputs.health }, stack);
   }
 }

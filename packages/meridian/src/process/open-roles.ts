@@ -1,7 +1,7 @@
 import { startAuth } from "@meridian/auth";
 import { startBlobNode } from "@meridian/blob-node";
-import { type Catalog, openCatalog } from "@meridian/catalog";
-import { type Peers, Role } from "@meridian/cluster";
+import { type OpenCatalog, openCatalog } from "@meridian/catalog";
+import { type Membership, type Peers, Role } from "@meridian/cluster";
 import { contendForLease, type EventLogs } from "@meridian/eventlog";
 import { startGateway } from "@meridian/gateway";
 import { openLmdbStore } from "@meridian/keyvalue";
@@ -16,6 +16,7 @@ import type { Foundation } from "./foundation.ts";
 import type { HoldingOracle } from "./holding-oracle.ts";
 import { openBlobs } from "./open-blobs.ts";
 import { createBlobReading } from "./read-blob.ts";
+import { openSiteStanding } from "./site-standing.ts";
 
 const DAY_MS = 24 * 3_600_000;
 const SMALL_BLOB_BYTES = 256 * 1024;
@@ -65,13 +66,13 @@ export async function openPolicyOf(base: Foundation, logs: EventLogs): Promise<P
   const { gateway } = config;
   const policy = await openPolicy({
     site: topology.site,
-    sites: topology.sites,
+    sites: config.topology.sites,
     logs,
     clock,
     timers,
     random,
     log,
-    policyHome: () => policyHome(peers),
+    policyHome: () => policyHome(peers, config.topology.sites[0]!),
     role: roles.has(Role.auth) ? "replica" : "reader",
     maxStalenessMs: gateway?.maxStalenessMs ?? 30_000,
     maxPolicyAgeMs: gateway?.maxPolicyAgeMs ?? 24 * 3_600_000,
@@ -81,8 +82,9 @@ export async function openPolicyOf(base: Foundation, logs: EventLogs): Promise<P
   return policy;
 }
 
-function policyHome(peers: Peers): PolicyLogClient | undefined {
-  const [home] = peers.processes(Role.auth, peers.topology.sites[0]);
+/** By the configuration: a site that is no member yet knows of no other. */
+function policyHome(peers: Peers, site: string): PolicyLogClient | undefined {
+  const [home] = peers.processes(Role.auth, site);
   return home === undefined ? undefined : peers.client(policyV1.PolicyLogService, home);
 }
 
@@ -112,7 +114,11 @@ export async function openAuth(
   base.checks.push(...auth.checks);
 }
 
-export async function openCatalogOf(base: Foundation, logs: EventLogs, stack: AsyncDisposableStack): Promise<Catalog> {
+export async function openCatalogOf(
+  base: Foundation,
+  logs: EventLogs,
+  stack: AsyncDisposableStack,
+): Promise<OpenCatalog> {
   const { clock, log } = base;
   const { topology, roles, folder } = base.identity;
   const { history } = base.loaded.config;
@@ -161,7 +167,7 @@ async function openPins(
   return { store, forMs: loaded.config.collection.pinMs };
 }
 
-function catalogCheck(catalog: Catalog): HealthCheck {
+function catalogCheck(catalog: OpenCatalog): HealthCheck {
   return {
     name: "catalog",
     check: async () => {
@@ -170,7 +176,7 @@ function catalogCheck(catalog: Catalog): HealthCheck {
   };
 }
 
-function restoreCheck({ life }: Catalog): HealthCheck {
+function restoreCheck({ life }: OpenCatalog): HealthCheck {
   return {
     name: "restore",
     check: async () => {
@@ -190,14 +196,15 @@ export async function openReplicator(
   base: Foundation,
   inputs: {
     readonly logs: EventLogs;
-    readonly catalog: Catalog;
+    readonly catalog: OpenCatalog;
     readonly policy: Policy;
+    readonly membership: Membership;
     readonly oracle: HoldingOracle;
   },
   stack: AsyncDisposableStack,
 ): Promise<void> {
   const { clock, log, rpc, peers, monitor, nodes } = base;
-  const { logs, catalog, policy, oracle } = inputs;
+  const { logs, catalog, policy, membership, oracle } = inputs;
   const { folder } = base.identity;
   const marks = stack.use(await openLmdbStore({ path: folder("collection"), volatile: true, log }));
   const { site, process: holder } = base.identity.topology;
@@ -210,6 +217,7 @@ export async function openReplicator(
     await startReplicator(replicatorConfig(base), {
       topology: base.identity.topology,
       peers,
+      membership,
       monitor,
       logs,
       catalog,
@@ -236,9 +244,11 @@ export async function openReplicator(
 export async function openGateway(
   base: Foundation,
   inputs: {
-    readonly catalog: Catalog;
+    readonly catalog: OpenCatalog;
     readonly policy: Policy;
     readonly limits: LimitStore;
+    readonly logs: EventLogs;
+    readonly membership: Membership;
     readonly health: Parameters<typeof startGateway>[1]["health"];
   },
   stack: AsyncDisposableStack,
@@ -265,7 +275,9 @@ export async function openGateway(
         topology: base.identity.topology,
         peers,
         monitor,
+        members: await openStanding(base, inputs, stack),
         catalog: inputs.catalog,
+        ownPuts: (place, limit) => inputs.catalog.ownPuts(place, limit),
         decider: inputs.policy.decider,
         settings: inputs.policy.state.repositories,
         verifier,
@@ -284,4 +296,26 @@ export async function openGateway(
     ),
   );
   base.checks.push(...gateway.checks);
+}
+
+async function openStanding(
+  { identity, peers, log }: Foundation,
+  { policy, logs, membership }: { readonly policy: Policy; readonly logs: EventLogs; readonly membership: Membership },
+  stack: AsyncDisposableStack,
+): Promise<ReturnType<typeof openSiteStanding>> {
+  const { topology, folder } = identity;
+  const { incarnation } = await (await logs.open(`META_${topology.site}`)).head();
+  const joinedFile = folder("joined");
+  return stack.use(
+    openSiteStanding({
+      policy,
+      membership,
+      topology,
+      peers,
+      joinedFile,
+      ownLogCreated: incarnation.created,
+      timers,
+      log,
+    }),
+  );
 }

@@ -1,16 +1,15 @@
 import type { Command } from "commander";
 import { command, group, serverCommand } from "./command.ts";
 
-/** `meridian site|process|link|clock …`, which break a running dev cluster on purpose. */
-export function addFaults(program: Command): void {
+/** `meridian site stop|kill|start` and `process|link|clock …`, which break a running dev cluster on purpose. */
+export function addFaults(program: Command, site: Command): void {
   const lazy = () => import("../commands/faults.ts");
-  const site = group(program, "site", "Look after a site; stop, kill or start one of the running dev cluster.");
   for (const [verb, text] of [
     ["stop", "Stop a site in good order"],
     ["kill", "Kill every process of a site (SIGKILL)"],
     ["start", "Start a site again"],
   ] as const) {
-    command(site, `${verb} <site>`, `${text}; it stays so.`).action(async (name, options) =>
+    command(site, `${verb} <site>`, `${text}; it stays so (dev cluster).`).action(async (name, options) =>
       (await lazy()).siteFault(verb, name, options),
     );
   }

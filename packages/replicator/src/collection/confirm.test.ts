@@ -11,13 +11,23 @@ const version = (sequence: number): string =>
   formatVersion(new Map([["us", { incarnation: { created: 1n, id: "a" }, sequence }]]));
 
 type Answer = Pick<collectionV1.ConfirmResponse, "needed" | "pinned" | "version" | "instances">;
-type Request = { readonly version: string; readonly questions: readonly { readonly digest: string }[] };
+type Request = {
+  readonly members: readonly string[];
+  readonly version: string;
+  readonly questions: readonly { readonly digest: string }[];
+};
 
 /** Members in this process, each answering by a function; the requests they got. */
 function members(answer: (site: string, request: Request, round: number) => Answer) {
   const asked: { site: string; request: Request }[] = [];
   const processes = SITES.map((site): ProcessAddress => ({ site, process: "site", roles: ["gateway"], grpc: "x:1" }));
-  const topology: Topology = { cluster: "c", site: "eu", process: "site", sites: SITES, processes };
+  const live = { sites: SITES };
+  const topology: Topology = {
+    ...{ cluster: "c", site: "eu", process: "site", processes },
+    get sites() {
+      return live.sites;
+    },
+  };
   const health = new Map<string, SiteHealth["state"]>();
   const peers = {
     topology,
@@ -32,7 +42,7 @@ function members(answer: (site: string, request: Request, round: number) => Answ
   const monitor = {
     health: (site: string) => ({ site, state: health.get(site) ?? "live", failing: [] }) as SiteHealth,
   };
-  return { asked, health, confirm: createConfirm({ topology, peers, monitor }) };
+  return { asked, health, live, confirm: createConfirm({ topology, peers, monitor }) };
 }
 
 const free = (request: Request, more: Partial<Answer> = {}): Answer => ({
@@ -84,4 +94,13 @@ test("whoever cannot be asked is named, and why", async () => {
   await assert.rejects(asking(), { message: "us: site: gateway gateway-2 cannot be asked: it is away" });
   health.set("us", "down");
   await assert.rejects(asking(), { message: "us: the site does not answer" });
+});
+
+test("a site that is no member any more is not waited for; each that is asked hears who else is", async () => {
+  const { asked, health, live, confirm } = members((_site, request) => free(request));
+  health.set("us", "down");
+  await assert.rejects(confirm.everywhere(questions, { version: version(1), signal }), /us: the site does not answer/);
+  live.sites = ["eu"];
+  assert.deepEqual(await confirm.everywhere(questions, { version: version(1), signal }), [true, true, true]);
+  assert.deepEqual(asked.at(-1)?.request.members, ["eu"]);
 });

@@ -57,7 +57,8 @@ async function askMembers(
   options: ConfirmOptions,
   sites: readonly string[] = options.topology.sites,
 ): Promise<Map<string, Answer>> {
-  const outcomes = await Promise.allSettled(sites.map((site) => askMember(site, asked, options)));
+  const members = [...options.topology.sites];
+  const outcomes = await Promise.allSettled(sites.map((site) => askMember(site, { ...asked, members }, options)));
   asked.signal.throwIfAborted();
   const silent = outcomes.flatMap((outcome, index) =>
     outcome.status === "rejected" ? [`${sites[index]}: ${reasonOf(outcome.reason)}`] : [],
@@ -71,11 +72,15 @@ async function askMembers(
 /** Any gateway of the member asks the others; what each said is told when none could. */
 async function askMember(
   site: string,
-  { version, questions, signal }: Asked,
+  { version, questions, signal, members }: Asked & { readonly members: string[] },
   { peers, monitor }: ConfirmOptions,
 ): Promise<Answer> {
   if (monitor.health(site).state === "down") throw new ContentError("unavailable", "the site does not answer");
-  const request = { version, questions: questions.map(({ repository = "", digest }) => ({ repository, digest })) };
+  const request = {
+    version,
+    questions: questions.map(({ repository = "", digest }) => ({ repository, digest })),
+    members,
+  };
   const failures: string[] = [];
   for (const gateway of peers.processes("gateway", site)) {
     try {

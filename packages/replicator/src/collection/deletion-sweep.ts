@@ -63,7 +63,7 @@ async function deadEverywhere(
   signal: AbortSignal,
 ): Promise<string[]> {
   const version = parts.catalog.version();
-  const request = { version, keys: [...keys], before };
+  const request = { version, keys: [...keys], before, members: [...parts.topology.sites] };
   const answers = await Promise.all(
     withViews(parts).map((one) =>
       call(one, parts, (client) => client.areDead(request, { timeoutMs: TIMEOUT_MS, signal })),

@@ -1,5 +1,5 @@
 import type { Catalog } from "@meridian/catalog";
-import type { Topology } from "@meridian/cluster";
+import { requireAllAsked, type Topology } from "@meridian/cluster";
 import { ContentError } from "@meridian/oci";
 import type { RpcServer } from "@meridian/rpc";
 import type { Timers } from "@meridian/runtime";
@@ -20,7 +20,8 @@ export function registerRetirement(options: {
   rpc.register(
     collectionV1.RetirementService,
     {
-      async areDead({ version, keys, before }, { signal }) {
+      async areDead({ version, keys, before, members }, { signal }) {
+        requireAllAsked(members, topology);
         if (keys.length > MAX_KEYS) throw new ContentError("invalid", `more than ${MAX_KEYS} keys`);
         const late = new AbortController();
         using _deadline = timers.after(FOLD_WAIT_MS, () => late.abort());

@@ -6,13 +6,15 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { CopiedLog, MemberProcess } from "../../policy/v1/policy_pb.ts";
+import { file_meridian_policy_v1_policy } from "../../policy/v1/policy_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file meridian/auth/v1/auth.proto.
  */
 export const file_meridian_auth_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("ChttZXJpZGlhbi9hdXRoL3YxL2F1dGgucHJvdG8SEG1lcmlkaWFuLmF1dGgudjEiwwEKEUlzc3VlVG9rZW5SZXF1ZXN0EjcKC2NyZWRlbnRpYWxzGAEgASgLMh0ubWVyaWRpYW4uYXV0aC52MS5DcmVkZW50aWFsc0gAiAEBEg8KB3NlcnZpY2UYAiABKAkSDgoGc2NvcGVzGAMgAygJEhUKDW9mZmxpbmVfdG9rZW4YBCABKAgSFQoNcmVmcmVzaF90b2tlbhgFIAEoCRIWCg5jbGllbnRfYWRkcmVzcxgGIAEoCUIOCgxfY3JlZGVudGlhbHMiMQoLQ3JlZGVudGlhbHMSEAoIdXNlcm5hbWUYASABKAkSEAoIcGFzc3dvcmQYAiABKAkiTgoSSXNzdWVUb2tlblJlc3BvbnNlEg0KBXRva2VuGAEgASgJEhIKCmV4cGlyZXNfaW4YAiABKA0SFQoNcmVmcmVzaF90b2tlbhgDIAEoCSJRCg5QdXRVc2VyUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIMCgRuYW1lGAIgASgJEhAKCHBhc3N3b3JkGAMgASgJEhAKCGRpc2FibGVkGAQgASgIIiMKD1B1dFVzZXJSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSIwChFSZW1vdmVVc2VyUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIMCgRuYW1lGAIgASgJIiYKElJlbW92ZVVzZXJSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSJcCg9QdXRHcmFudFJlcXVlc3QSDQoFdG9rZW4YASABKAkSEQoJcHJpbmNpcGFsGAIgASgJEhkKEXJlcG9zaXRvcnlfcHJlZml4GAMgASgJEgwKBHJvbGUYBCABKAkiJAoQUHV0R3JhbnRSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSIhChBMaXN0VXNlcnNSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIlsKCkxpc3RlZFVzZXISDAoEbmFtZRgBIAEoCRIQCghkaXNhYmxlZBgCIAEoCBItCgZncmFudHMYAyADKAsyHS5tZXJpZGlhbi5hdXRoLnYxLkxpc3RlZEdyYW50IjYKC0xpc3RlZEdyYW50EhkKEXJlcG9zaXRvcnlfcHJlZml4GAEgASgJEgwKBHJvbGUYAiABKAkiUgoRTGlzdFVzZXJzUmVzcG9uc2USKwoFdXNlcnMYASADKAsyHC5tZXJpZGlhbi5hdXRoLnYxLkxpc3RlZFVzZXISEAoIcmV2aXNpb24YAiABKAki/gEKHFB1dFJlcG9zaXRvcnlTZXR0aW5nc1JlcXVlc3QSDQoFdG9rZW4YASABKAkSDgoGcHJlZml4GAIgASgJEkoKBnZhbHVlcxgDIAMoCzI6Lm1lcmlkaWFuLmF1dGgudjEuUHV0UmVwb3NpdG9yeVNldHRpbmdzUmVxdWVzdC5WYWx1ZXNFbnRyeRITCgthY2NlcHRfbG9zcxgEIAEoCBIvCghoYW5kb3ZlchgFIAEoCzIdLm1lcmlkaWFuLmF1dGgudjEuVGFnSGFuZG92ZXIaLQoLVmFsdWVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIuCgtUYWdIYW5kb3ZlchIQCghyZXZpc2lvbhgBIAEoCRINCgVhZnRlchgCIAMoCSJICh1QdXRSZXBvc2l0b3J5U2V0dGluZ3NSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCRIVCg1oYW5kb3Zlcl9mcm9tGAIgAygJIi4KHUxpc3RSZXBvc2l0b3J5U2V0dGluZ3NSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIqEBChhMaXN0ZWRSZXBvc2l0b3J5U2V0dGluZ3MSDgoGcHJlZml4GAEgASgJEkYKBnZhbHVlcxgCIAMoCzI2Lm1lcmlkaWFuLmF1dGgudjEuTGlzdGVkUmVwb3NpdG9yeVNldHRpbmdzLlZhbHVlc0VudHJ5Gi0KC1ZhbHVlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEicAoeTGlzdFJlcG9zaXRvcnlTZXR0aW5nc1Jlc3BvbnNlEjwKCHNldHRpbmdzGAEgAygLMioubWVyaWRpYW4uYXV0aC52MS5MaXN0ZWRSZXBvc2l0b3J5U2V0dGluZ3MSEAoIcmV2aXNpb24YAiABKAkyrwUKC0F1dGhTZXJ2aWNlElcKCklzc3VlVG9rZW4SIy5tZXJpZGlhbi5hdXRoLnYxLklzc3VlVG9rZW5SZXF1ZXN0GiQubWVyaWRpYW4uYXV0aC52MS5Jc3N1ZVRva2VuUmVzcG9uc2USTgoHUHV0VXNlchIgLm1lcmlkaWFuLmF1dGgudjEuUHV0VXNlclJlcXVlc3QaIS5tZXJpZGlhbi5hdXRoLnYxLlB1dFVzZXJSZXNwb25zZRJXCgpSZW1vdmVVc2VyEiMubWVyaWRpYW4uYXV0aC52MS5SZW1vdmVVc2VyUmVxdWVzdBokLm1lcmlkaWFuLmF1dGgudjEuUmVtb3ZlVXNlclJlc3BvbnNlElEKCFB1dEdyYW50EiEubWVyaWRpYW4uYXV0aC52MS5QdXRHcmFudFJlcXVlc3QaIi5tZXJpZGlhbi5hdXRoLnYxLlB1dEdyYW50UmVzcG9uc2USVAoJTGlzdFVzZXJzEiIubWVyaWRpYW4uYXV0aC52MS5MaXN0VXNlcnNSZXF1ZXN0GiMubWVyaWRpYW4uYXV0aC52MS5MaXN0VXNlcnNSZXNwb25zZRJ4ChVQdXRSZXBvc2l0b3J5U2V0dGluZ3MSLi5tZXJpZGlhbi5hdXRoLnYxLlB1dFJlcG9zaXRvcnlTZXR0aW5nc1JlcXVlc3QaLy5tZXJpZGlhbi5hdXRoLnYxLlB1dFJlcG9zaXRvcnlTZXR0aW5nc1Jlc3BvbnNlEnsKFkxpc3RSZXBvc2l0b3J5U2V0dGluZ3MSLy5tZXJpZGlhbi5hdXRoLnYxLkxpc3RSZXBvc2l0b3J5U2V0dGluZ3NSZXF1ZXN0GjAubWVyaWRpYW4uYXV0aC52MS5MaXN0UmVwb3NpdG9yeVNldHRpbmdzUmVzcG9uc2ViBnByb3RvMw");
+  fileDesc("ChttZXJpZGlhbi9hdXRoL3YxL2F1dGgucHJvdG8SEG1lcmlkaWFuLmF1dGgudjEiwwEKEUlzc3VlVG9rZW5SZXF1ZXN0EjcKC2NyZWRlbnRpYWxzGAEgASgLMh0ubWVyaWRpYW4uYXV0aC52MS5DcmVkZW50aWFsc0gAiAEBEg8KB3NlcnZpY2UYAiABKAkSDgoGc2NvcGVzGAMgAygJEhUKDW9mZmxpbmVfdG9rZW4YBCABKAgSFQoNcmVmcmVzaF90b2tlbhgFIAEoCRIWCg5jbGllbnRfYWRkcmVzcxgGIAEoCUIOCgxfY3JlZGVudGlhbHMiMQoLQ3JlZGVudGlhbHMSEAoIdXNlcm5hbWUYASABKAkSEAoIcGFzc3dvcmQYAiABKAkiTgoSSXNzdWVUb2tlblJlc3BvbnNlEg0KBXRva2VuGAEgASgJEhIKCmV4cGlyZXNfaW4YAiABKA0SFQoNcmVmcmVzaF90b2tlbhgDIAEoCSJRCg5QdXRVc2VyUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIMCgRuYW1lGAIgASgJEhAKCHBhc3N3b3JkGAMgASgJEhAKCGRpc2FibGVkGAQgASgIIiMKD1B1dFVzZXJSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSIwChFSZW1vdmVVc2VyUmVxdWVzdBINCgV0b2tlbhgBIAEoCRIMCgRuYW1lGAIgASgJIiYKElJlbW92ZVVzZXJSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSJcCg9QdXRHcmFudFJlcXVlc3QSDQoFdG9rZW4YASABKAkSEQoJcHJpbmNpcGFsGAIgASgJEhkKEXJlcG9zaXRvcnlfcHJlZml4GAMgASgJEgwKBHJvbGUYBCABKAkiJAoQUHV0R3JhbnRSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCSIhChBMaXN0VXNlcnNSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIlsKCkxpc3RlZFVzZXISDAoEbmFtZRgBIAEoCRIQCghkaXNhYmxlZBgCIAEoCBItCgZncmFudHMYAyADKAsyHS5tZXJpZGlhbi5hdXRoLnYxLkxpc3RlZEdyYW50IjYKC0xpc3RlZEdyYW50EhkKEXJlcG9zaXRvcnlfcHJlZml4GAEgASgJEgwKBHJvbGUYAiABKAkiUgoRTGlzdFVzZXJzUmVzcG9uc2USKwoFdXNlcnMYASADKAsyHC5tZXJpZGlhbi5hdXRoLnYxLkxpc3RlZFVzZXISEAoIcmV2aXNpb24YAiABKAki/gEKHFB1dFJlcG9zaXRvcnlTZXR0aW5nc1JlcXVlc3QSDQoFdG9rZW4YASABKAkSDgoGcHJlZml4GAIgASgJEkoKBnZhbHVlcxgDIAMoCzI6Lm1lcmlkaWFuLmF1dGgudjEuUHV0UmVwb3NpdG9yeVNldHRpbmdzUmVxdWVzdC5WYWx1ZXNFbnRyeRITCgthY2NlcHRfbG9zcxgEIAEoCBIvCghoYW5kb3ZlchgFIAEoCzIdLm1lcmlkaWFuLmF1dGgudjEuVGFnSGFuZG92ZXIaLQoLVmFsdWVzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASIuCgtUYWdIYW5kb3ZlchIQCghyZXZpc2lvbhgBIAEoCRINCgVhZnRlchgCIAMoCSJICh1QdXRSZXBvc2l0b3J5U2V0dGluZ3NSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCRIVCg1oYW5kb3Zlcl9mcm9tGAIgAygJIi4KHUxpc3RSZXBvc2l0b3J5U2V0dGluZ3NSZXF1ZXN0Eg0KBXRva2VuGAEgASgJIqEBChhMaXN0ZWRSZXBvc2l0b3J5U2V0dGluZ3MSDgoGcHJlZml4GAEgASgJEkYKBnZhbHVlcxgCIAMoCzI2Lm1lcmlkaWFuLmF1dGgudjEuTGlzdGVkUmVwb3NpdG9yeVNldHRpbmdzLlZhbHVlc0VudHJ5Gi0KC1ZhbHVlc0VudHJ5EgsKA2tleRgBIAEoCRINCgV2YWx1ZRgCIAEoCToCOAEicAoeTGlzdFJlcG9zaXRvcnlTZXR0aW5nc1Jlc3BvbnNlEjwKCHNldHRpbmdzGAEgAygLMioubWVyaWRpYW4uYXV0aC52MS5MaXN0ZWRSZXBvc2l0b3J5U2V0dGluZ3MSEAoIcmV2aXNpb24YAiABKAki1wEKEFB1dE1lbWJlclJlcXVlc3QSDQoFdG9rZW4YASABKAkSDAoEc2l0ZRgCIAEoCRINCgVzdGF0ZRgDIAEoCRI0Cglwcm9jZXNzZXMYBCADKAsyIS5tZXJpZGlhbi5wb2xpY3kudjEuTWVtYmVyUHJvY2VzcxItCgZjb3BpZWQYBSABKAsyHS5tZXJpZGlhbi5wb2xpY3kudjEuQ29waWVkTG9nEhMKC2FjY2VwdF9sb3NzGAYgASgIEg4KBmNsb3NlZBgIIAEoCBINCgVvcF9pZBgHIAEoCSIlChFQdXRNZW1iZXJSZXNwb25zZRIQCghyZXZpc2lvbhgBIAEoCTKFBgoLQXV0aFNlcnZpY2USVwoKSXNzdWVUb2tlbhIjLm1lcmlkaWFuLmF1dGgudjEuSXNzdWVUb2tlblJlcXVlc3QaJC5tZXJpZGlhbi5hdXRoLnYxLklzc3VlVG9rZW5SZXNwb25zZRJOCgdQdXRVc2VyEiAubWVyaWRpYW4uYXV0aC52MS5QdXRVc2VyUmVxdWVzdBohLm1lcmlkaWFuLmF1dGgudjEuUHV0VXNlclJlc3BvbnNlElcKClJlbW92ZVVzZXISIy5tZXJpZGlhbi5hdXRoLnYxLlJlbW92ZVVzZXJSZXF1ZXN0GiQubWVyaWRpYW4uYXV0aC52MS5SZW1vdmVVc2VyUmVzcG9uc2USUQoIUHV0R3JhbnQSIS5tZXJpZGlhbi5hdXRoLnYxLlB1dEdyYW50UmVxdWVzdBoiLm1lcmlkaWFuLmF1dGgudjEuUHV0R3JhbnRSZXNwb25zZRJUCglMaXN0VXNlcnMSIi5tZXJpZGlhbi5hdXRoLnYxLkxpc3RVc2Vyc1JlcXVlc3QaIy5tZXJpZGlhbi5hdXRoLnYxLkxpc3RVc2Vyc1Jlc3BvbnNlEngKFVB1dFJlcG9zaXRvcnlTZXR0aW5ncxIuLm1lcmlkaWFuLmF1dGgudjEuUHV0UmVwb3NpdG9yeVNldHRpbmdzUmVxdWVzdBovLm1lcmlkaWFuLmF1dGgudjEuUHV0UmVwb3NpdG9yeVNldHRpbmdzUmVzcG9uc2USewoWTGlzdFJlcG9zaXRvcnlTZXR0aW5ncxIvLm1lcmlkaWFuLmF1dGgudjEuTGlzdFJlcG9zaXRvcnlTZXR0aW5nc1JlcXVlc3QaMC5tZXJpZGlhbi5hdXRoLnYxLkxpc3RSZXBvc2l0b3J5U2V0dGluZ3NSZXNwb25zZRJUCglQdXRNZW1iZXISIi5tZXJpZGlhbi5hdXRoLnYxLlB1dE1lbWJlclJlcXVlc3QaIy5tZXJpZGlhbi5hdXRoLnYxLlB1dE1lbWJlclJlc3BvbnNlYgZwcm90bzM", [file_meridian_policy_v1_policy]);
 
 /**
  * @generated from message meridian.auth.v1.IssueTokenRequest
@@ -501,6 +503,89 @@ export const ListRepositorySettingsResponseSchema: GenMessage<ListRepositorySett
   messageDesc(file_meridian_auth_v1_auth, 18);
 
 /**
+ * Changes one member. Answered when it is effective.
+ *
+ * @generated from message meridian.auth.v1.PutMemberRequest
+ */
+export type PutMemberRequest = Message<"meridian.auth.v1.PutMemberRequest"> & {
+  /**
+   * @generated from field: string token = 1;
+   */
+  token: string;
+
+  /**
+   * @generated from field: string site = 2;
+   */
+  site: string;
+
+  /**
+   * What it is to become: active, draining, removed or expelled.
+   *
+   * @generated from field: string state = 3;
+   */
+  state: string;
+
+  /**
+   * Where the processes of a new member are; empty: as each site's configuration says.
+   *
+   * @generated from field: repeated meridian.policy.v1.MemberProcess processes = 4;
+   */
+  processes: MemberProcess[];
+
+  /**
+   * Of a site that ceases to be a member: how far the others have copied its log.
+   *
+   * @generated from field: meridian.policy.v1.CopiedLog copied = 5;
+   */
+  copied?: CopiedLog | undefined;
+
+  /**
+   * See meridian.policy.v1.Member.
+   *
+   * @generated from field: bool accept_loss = 6;
+   */
+  acceptLoss: boolean;
+
+  /**
+   * See meridian.policy.v1.Member; only of a draining one.
+   *
+   * @generated from field: bool closed = 8;
+   */
+  closed: boolean;
+
+  /**
+   * Names the change, to find out what became of one whose answer was lost; empty: one is drawn.
+   *
+   * @generated from field: string op_id = 7;
+   */
+  opId: string;
+};
+
+/**
+ * Describes the message meridian.auth.v1.PutMemberRequest.
+ * Use `create(PutMemberRequestSchema)` to create a new message.
+ */
+export const PutMemberRequestSchema: GenMessage<PutMemberRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_auth_v1_auth, 19);
+
+/**
+ * @generated from message meridian.auth.v1.PutMemberResponse
+ */
+export type PutMemberResponse = Message<"meridian.auth.v1.PutMemberResponse"> & {
+  /**
+   * @generated from field: string revision = 1;
+   */
+  revision: string;
+};
+
+/**
+ * Describes the message meridian.auth.v1.PutMemberResponse.
+ * Use `create(PutMemberResponseSchema)` to create a new message.
+ */
+export const PutMemberResponseSchema: GenMessage<PutMemberResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_auth_v1_auth, 20);
+
+/**
  * @generated from service meridian.auth.v1.AuthService
  */
 export const AuthService: GenService<{
@@ -559,6 +644,14 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof ListRepositorySettingsRequestSchema;
     output: typeof ListRepositorySettingsResponseSchema;
+  },
+  /**
+   * @generated from rpc meridian.auth.v1.AuthService.PutMember
+   */
+  putMember: {
+    methodKind: "unary";
+    input: typeof PutMemberRequestSchema;
+    output: typeof PutMemberResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_meridian_auth_v1_auth, 0);

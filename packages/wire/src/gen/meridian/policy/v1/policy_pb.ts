@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file meridian/policy/v1/policy.proto.
  */
 export const file_meridian_policy_v1_policy: GenFile = /*@__PURE__*/
-  fileDesc("Ch9tZXJpZGlhbi9wb2xpY3kvdjEvcG9saWN5LnByb3RvEhJtZXJpZGlhbi5wb2xpY3kudjEiJQoFRXBvY2gSDgoGbnVtYmVyGAEgASgEEgwKBHNpdGUYAiABKAkigwQKBUVudHJ5Eg4KBmZvcm1hdBgBIAEoDRIoCgVlcG9jaBgCIAEoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5FcG9jaBILCgNzZXEYAyABKAQSEAoIYmFzZV9yZXYYBCABKAQSDQoFb3BfaWQYBSABKAkSCwoDa2V5GAYgASgJEigKBHVzZXIYCiABKAsyGC5tZXJpZGlhbi5wb2xpY3kudjEuVXNlckgAEjUKC3NpZ25pbmdfa2V5GAsgASgLMh4ubWVyaWRpYW4ucG9saWN5LnYxLlNpZ25pbmdLZXlIABIqCgVncmFudBgMIAEoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5HcmFudEgAEiwKBm1lbWJlchgNIAEoCzIaLm1lcmlkaWFuLnBvbGljeS52MS5NZW1iZXJIABIuCgdyZW1vdmVkGA4gASgLMhsubWVyaWRpYW4ucG9saWN5LnYxLlJlbW92ZWRIABIwCghzZXR0aW5ncxgPIAEoCzIcLm1lcmlkaWFuLnBvbGljeS52MS5TZXR0aW5nc0gAEkUKE3JlcG9zaXRvcnlfc2V0dGluZ3MYECABKAsyJi5tZXJpZGlhbi5wb2xpY3kudjEuUmVwb3NpdG9yeVNldHRpbmdzSAASCwoDd2hvGAcgASgJEg0KBWF0X21zGAggASgDQgUKA2RvYyIJCgdSZW1vdmVkIj0KBFVzZXISDAoEbmFtZRgBIAEoCRIVCg1wYXNzd29yZF9oYXNoGAIgASgJEhAKCGRpc2FibGVkGAMgASgIIl0KBUdyYW50EhEKCXByaW5jaXBhbBgBIAEoCRIZChFyZXBvc2l0b3J5X3ByZWZpeBgCIAEoCRImCgRyb2xlGAMgASgOMhgubWVyaWRpYW4ucG9saWN5LnYxLlJvbGUiPgoKU2lnbmluZ0tleRIMCgRzaXRlGAEgASgJEg4KBmtleV9pZBgCIAEoCRISCgpwdWJsaWNfa2V5GAMgASgMIhYKBk1lbWJlchIMCgRzaXRlGAEgASgJInQKCFNldHRpbmdzEh0KEG1heF9zdGFsZW5lc3NfbXMYASABKARIAIgBARIeChFtYXhfcG9saWN5X2FnZV9tcxgCIAEoBEgBiAEBQhMKEV9tYXhfc3RhbGVuZXNzX21zQhQKEl9tYXhfcG9saWN5X2FnZV9tcyK3AQoSUmVwb3NpdG9yeVNldHRpbmdzEg4KBnByZWZpeBgBIAEoCRIrCgR0YWdzGAIgASgLMh0ubWVyaWRpYW4ucG9saWN5LnYxLlRhZ1dyaXRlcxIwCglwbGFjZW1lbnQYAyABKAsyHS5tZXJpZGlhbi5wb2xpY3kudjEuUGxhY2VtZW50EjIKCmR1cmFiaWxpdHkYBCABKAsyHi5tZXJpZGlhbi5wb2xpY3kudjEuRHVyYWJpbGl0eSIoCglQbGFjZW1lbnQSDAoEbGF6eRgBIAMoCRINCgVuZXZlchgCIAMoCSIbCgpEdXJhYmlsaXR5Eg0KBXNpdGVzGAEgASgNIkcKCVRhZ1dyaXRlcxIMCgRob21lGAEgASgJEg8KB3BlbmRpbmcYAiABKAgSDAoEZnJvbRgDIAMoCRINCgVhZnRlchgEIAMoCSJBCghQb3NpdGlvbhIoCgVlcG9jaBgBIAEoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5FcG9jaBILCgNzZXEYAiABKAQiVwoJVGFpbEhlbGxvEhAKCHZlcnNpb25zGAEgAygNEgwKBHNpdGUYAiABKAkSKgoEbGFzdBgDIAEoCzIcLm1lcmlkaWFuLnBvbGljeS52MS5Qb3NpdGlvbiJKCgpUYWlsUmVwb3J0Ei0KB2R1cmFibGUYASABKAsyHC5tZXJpZGlhbi5wb2xpY3kudjEuUG9zaXRpb24SDQoFbm9uY2UYAiABKAQiegoLVGFpbFJlcXVlc3QSLgoFaGVsbG8YASABKAsyHS5tZXJpZGlhbi5wb2xpY3kudjEuVGFpbEhlbGxvSAASMAoGcmVwb3J0GAIgASgLMh4ubWVyaWRpYW4ucG9saWN5LnYxLlRhaWxSZXBvcnRIAEIJCgdtZXNzYWdlIr4BCgxUYWlsUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoDRIqCgdlbnRyaWVzGAIgAygLMhkubWVyaWRpYW4ucG9saWN5LnYxLkVudHJ5EiwKBmNvbW1pdBgDIAEoCzIcLm1lcmlkaWFuLnBvbGljeS52MS5Qb3NpdGlvbhINCgVub25jZRgEIAEoBBI0Cg50cnVuY2F0ZV9hZnRlchgFIAEoCzIcLm1lcmlkaWFuLnBvbGljeS52MS5Qb3NpdGlvbiI6Cg5Qcm9wb3NlUmVxdWVzdBIoCgVlbnRyeRgBIAEoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5FbnRyeSJVCg9Qcm9wb3NlUmVzcG9uc2USLgoIcmV2aXNpb24YASABKAsyHC5tZXJpZGlhbi5wb2xpY3kudjEuUG9zaXRpb24SEgoKc3VwZXJzZWRlZBgCIAEoCCpKCgRSb2xlEhQKEFJPTEVfVU5TUEVDSUZJRUQQABINCglST0xFX1BVTEwQARINCglST0xFX1BVU0gQAhIOCgpST0xFX0FETUlOEAMytQEKEFBvbGljeUxvZ1NlcnZpY2USTQoEVGFpbBIfLm1lcmlkaWFuLnBvbGljeS52MS5UYWlsUmVxdWVzdBogLm1lcmlkaWFuLnBvbGljeS52MS5UYWlsUmVzcG9uc2UoATABElIKB1Byb3Bvc2USIi5tZXJpZGlhbi5wb2xpY3kudjEuUHJvcG9zZVJlcXVlc3QaIy5tZXJpZGlhbi5wb2xpY3kudjEuUHJvcG9zZVJlc3BvbnNlYgZwcm90bzM");
+  fileDesc("Ch9tZXJpZGlhbi9wb2xpY3kvdjEvcG9saWN5LnByb3RvEhJtZXJpZGlhbi5wb2xpY3kudjEiJQoFRXBvY2gSDgoGbnVtYmVyGAEgASgEEgwKBHNpdGUYAiABKAkigwQKBUVudHJ5Eg4KBmZvcm1hdBgBIAEoDRIoCgVlcG9jaBgCIAEoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5FcG9jaBILCgNzZXEYAyABKAQSEAoIYmFzZV9yZXYYBCABKAQSDQoFb3BfaWQYBSABKAkSCwoDa2V5GAYgASgJEigKBHVzZXIYCiABKAsyGC5tZXJpZGlhbi5wb2xpY3kudjEuVXNlckgAEjUKC3NpZ25pbmdfa2V5GAsgASgLMh4ubWVyaWRpYW4ucG9saWN5LnYxLlNpZ25pbmdLZXlIABIqCgVncmFudBgMIAEoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5HcmFudEgAEiwKBm1lbWJlchgNIAEoCzIaLm1lcmlkaWFuLnBvbGljeS52MS5NZW1iZXJIABIuCgdyZW1vdmVkGA4gASgLMhsubWVyaWRpYW4ucG9saWN5LnYxLlJlbW92ZWRIABIwCghzZXR0aW5ncxgPIAEoCzIcLm1lcmlkaWFuLnBvbGljeS52MS5TZXR0aW5nc0gAEkUKE3JlcG9zaXRvcnlfc2V0dGluZ3MYECABKAsyJi5tZXJpZGlhbi5wb2xpY3kudjEuUmVwb3NpdG9yeVNldHRpbmdzSAASCwoDd2hvGAcgASgJEg0KBWF0X21zGAggASgDQgUKA2RvYyIJCgdSZW1vdmVkIj0KBFVzZXISDAoEbmFtZRgBIAEoCRIVCg1wYXNzd29yZF9oYXNoGAIgASgJEhAKCGRpc2FibGVkGAMgASgIIl0KBUdyYW50EhEKCXByaW5jaXBhbBgBIAEoCRIZChFyZXBvc2l0b3J5X3ByZWZpeBgCIAEoCRImCgRyb2xlGAMgASgOMhgubWVyaWRpYW4ucG9saWN5LnYxLlJvbGUiPgoKU2lnbmluZ0tleRIMCgRzaXRlGAEgASgJEg4KBmtleV9pZBgCIAEoCRISCgpwdWJsaWNfa2V5GAMgASgMIucBCgZNZW1iZXISDAoEc2l0ZRgBIAEoCRIuCgVzdGF0ZRgCIAEoDjIfLm1lcmlkaWFuLnBvbGljeS52MS5NZW1iZXJTdGF0ZRI0Cglwcm9jZXNzZXMYAyADKAsyIS5tZXJpZGlhbi5wb2xpY3kudjEuTWVtYmVyUHJvY2VzcxIVCg1yZWZ1c2VkX3VudGlsGAQgASgEEi0KBmNvcGllZBgFIAEoCzIdLm1lcmlkaWFuLnBvbGljeS52MS5Db3BpZWRMb2cSDgoGY2xvc2VkGAcgASgIEhMKC2FjY2VwdF9sb3NzGAYgASgIImgKDU1lbWJlclByb2Nlc3MSDwoHcHJvY2VzcxgBIAEoCRINCgVyb2xlcxgCIAMoCRIMCgRncnBjGAMgASgJEg0KBWJ5dGVzGAQgASgJEgwKBGVkZ2UYBSABKAkSDAoEem9uZRgGIAEoCSJDCglDb3BpZWRMb2cSDwoHY3JlYXRlZBgBIAEoBBITCgtpbmNhcm5hdGlvbhgCIAEoCRIQCghzZXF1ZW5jZRgDIAEoBCJ0CghTZXR0aW5ncxIdChBtYXhfc3RhbGVuZXNzX21zGAEgASgESACIAQESHgoRbWF4X3BvbGljeV9hZ2VfbXMYAiABKARIAYgBAUITChFfbWF4X3N0YWxlbmVzc19tc0IUChJfbWF4X3BvbGljeV9hZ2VfbXMitwEKElJlcG9zaXRvcnlTZXR0aW5ncxIOCgZwcmVmaXgYASABKAkSKwoEdGFncxgCIAEoCzIdLm1lcmlkaWFuLnBvbGljeS52MS5UYWdXcml0ZXMSMAoJcGxhY2VtZW50GAMgASgLMh0ubWVyaWRpYW4ucG9saWN5LnYxLlBsYWNlbWVudBIyCgpkdXJhYmlsaXR5GAQgASgLMh4ubWVyaWRpYW4ucG9saWN5LnYxLkR1cmFiaWxpdHkiKAoJUGxhY2VtZW50EgwKBGxhenkYASADKAkSDQoFbmV2ZXIYAiADKAkiGwoKRHVyYWJpbGl0eRINCgVzaXRlcxgBIAEoDSJHCglUYWdXcml0ZXMSDAoEaG9tZRgBIAEoCRIPCgdwZW5kaW5nGAIgASgIEgwKBGZyb20YAyADKAkSDQoFYWZ0ZXIYBCADKAkiQQoIUG9zaXRpb24SKAoFZXBvY2gYASABKAsyGS5tZXJpZGlhbi5wb2xpY3kudjEuRXBvY2gSCwoDc2VxGAIgASgEIlcKCVRhaWxIZWxsbxIQCgh2ZXJzaW9ucxgBIAMoDRIMCgRzaXRlGAIgASgJEioKBGxhc3QYAyABKAsyHC5tZXJpZGlhbi5wb2xpY3kudjEuUG9zaXRpb24iSgoKVGFpbFJlcG9ydBItCgdkdXJhYmxlGAEgASgLMhwubWVyaWRpYW4ucG9saWN5LnYxLlBvc2l0aW9uEg0KBW5vbmNlGAIgASgEInoKC1RhaWxSZXF1ZXN0Ei4KBWhlbGxvGAEgASgLMh0ubWVyaWRpYW4ucG9saWN5LnYxLlRhaWxIZWxsb0gAEjAKBnJlcG9ydBgCIAEoCzIeLm1lcmlkaWFuLnBvbGljeS52MS5UYWlsUmVwb3J0SABCCQoHbWVzc2FnZSLwAQoMVGFpbFJlc3BvbnNlEg8KB3ZlcnNpb24YASABKA0SKgoHZW50cmllcxgCIAMoCzIZLm1lcmlkaWFuLnBvbGljeS52MS5FbnRyeRIsCgZjb21taXQYAyABKAsyHC5tZXJpZGlhbi5wb2xpY3kudjEuUG9zaXRpb24SDQoFbm9uY2UYBCABKAQSNAoOdHJ1bmNhdGVfYWZ0ZXIYBSABKAsyHC5tZXJpZGlhbi5wb2xpY3kudjEuUG9zaXRpb24SMAoJZXhjbHVzaW9uGAYgASgLMh0ubWVyaWRpYW4ucG9saWN5LnYxLkV4Y2x1c2lvbiJrCglFeGNsdXNpb24SLgoFc3RhdGUYASABKA4yHy5tZXJpZGlhbi5wb2xpY3kudjEuTWVtYmVyU3RhdGUSLgoIcmV2aXNpb24YAiABKAsyHC5tZXJpZGlhbi5wb2xpY3kudjEuUG9zaXRpb24iOgoOUHJvcG9zZVJlcXVlc3QSKAoFZW50cnkYASABKAsyGS5tZXJpZGlhbi5wb2xpY3kudjEuRW50cnkiVQoPUHJvcG9zZVJlc3BvbnNlEi4KCHJldmlzaW9uGAEgASgLMhwubWVyaWRpYW4ucG9saWN5LnYxLlBvc2l0aW9uEhIKCnN1cGVyc2VkZWQYAiABKAgqSgoEUm9sZRIUChBST0xFX1VOU1BFQ0lGSUVEEAASDQoJUk9MRV9QVUxMEAESDQoJUk9MRV9QVVNIEAISDgoKUk9MRV9BRE1JThADKpQBCgtNZW1iZXJTdGF0ZRIcChhNRU1CRVJfU1RBVEVfVU5TUEVDSUZJRUQQABIXChNNRU1CRVJfU1RBVEVfQUNUSVZFEAESGQoVTUVNQkVSX1NUQVRFX0RSQUlOSU5HEAISGAoUTUVNQkVSX1NUQVRFX1JFTU9WRUQQAxIZChVNRU1CRVJfU1RBVEVfRVhQRUxMRUQQBDK1AQoQUG9saWN5TG9nU2VydmljZRJNCgRUYWlsEh8ubWVyaWRpYW4ucG9saWN5LnYxLlRhaWxSZXF1ZXN0GiAubWVyaWRpYW4ucG9saWN5LnYxLlRhaWxSZXNwb25zZSgBMAESUgoHUHJvcG9zZRIiLm1lcmlkaWFuLnBvbGljeS52MS5Qcm9wb3NlUmVxdWVzdBojLm1lcmlkaWFuLnBvbGljeS52MS5Qcm9wb3NlUmVzcG9uc2ViBnByb3RvMw");
 
 /**
  * @generated from message meridian.policy.v1.Epoch
@@ -256,6 +256,8 @@ export const SigningKeySchema: GenMessage<SigningKey> = /*@__PURE__*/
   messageDesc(file_meridian_policy_v1_policy, 5);
 
 /**
+ * A site of the cluster, or one that was.
+ *
  * @generated from message meridian.policy.v1.Member
  */
 export type Member = Message<"meridian.policy.v1.Member"> & {
@@ -263,6 +265,47 @@ export type Member = Message<"meridian.policy.v1.Member"> & {
    * @generated from field: string site = 1;
    */
   site: string;
+
+  /**
+   * @generated from field: meridian.policy.v1.MemberState state = 2;
+   */
+  state: MemberState;
+
+  /**
+   * Where its processes are; empty: as each site's configuration says.
+   *
+   * @generated from field: repeated meridian.policy.v1.MemberProcess processes = 3;
+   */
+  processes: MemberProcess[];
+
+  /**
+   * Its logs that were created up to this reading are refused: 48 bits of milliseconds since the Unix epoch, 16 bits of a
+   * counter. 0: none is.
+   *
+   * @generated from field: uint64 refused_until = 4;
+   */
+  refusedUntil: bigint;
+
+  /**
+   * How far the others had copied its log when it ceased to be a member; absent when nobody had any of it.
+   *
+   * @generated from field: meridian.policy.v1.CopiedLog copied = 5;
+   */
+  copied?: CopiedLog | undefined;
+
+  /**
+   * While it drains: its gateways take no writes at all, not even the ends of uploads that began before.
+   *
+   * @generated from field: bool closed = 7;
+   */
+  closed: boolean;
+
+  /**
+   * The change need not be held by a member that cannot be asked where all of two would have to.
+   *
+   * @generated from field: bool accept_loss = 6;
+   */
+  acceptLoss: boolean;
 };
 
 /**
@@ -271,6 +314,83 @@ export type Member = Message<"meridian.policy.v1.Member"> & {
  */
 export const MemberSchema: GenMessage<Member> = /*@__PURE__*/
   messageDesc(file_meridian_policy_v1_policy, 6);
+
+/**
+ * @generated from message meridian.policy.v1.MemberProcess
+ */
+export type MemberProcess = Message<"meridian.policy.v1.MemberProcess"> & {
+  /**
+   * @generated from field: string process = 1;
+   */
+  process: string;
+
+  /**
+   * gateway, blob-node, replicator, auth
+   *
+   * @generated from field: repeated string roles = 2;
+   */
+  roles: string[];
+
+  /**
+   * host:port of its gRPC listener.
+   *
+   * @generated from field: string grpc = 3;
+   */
+  grpc: string;
+
+  /**
+   * Origins of its byte and OCI listeners; empty: it has none.
+   *
+   * @generated from field: string bytes = 4;
+   */
+  bytes: string;
+
+  /**
+   * @generated from field: string edge = 5;
+   */
+  edge: string;
+
+  /**
+   * @generated from field: string zone = 6;
+   */
+  zone: string;
+};
+
+/**
+ * Describes the message meridian.policy.v1.MemberProcess.
+ * Use `create(MemberProcessSchema)` to create a new message.
+ */
+export const MemberProcessSchema: GenMessage<MemberProcess> = /*@__PURE__*/
+  messageDesc(file_meridian_policy_v1_policy, 7);
+
+/**
+ * A place in a site's log.
+ *
+ * @generated from message meridian.policy.v1.CopiedLog
+ */
+export type CopiedLog = Message<"meridian.policy.v1.CopiedLog"> & {
+  /**
+   * @generated from field: uint64 created = 1;
+   */
+  created: bigint;
+
+  /**
+   * @generated from field: string incarnation = 2;
+   */
+  incarnation: string;
+
+  /**
+   * @generated from field: uint64 sequence = 3;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message meridian.policy.v1.CopiedLog.
+ * Use `create(CopiedLogSchema)` to create a new message.
+ */
+export const CopiedLogSchema: GenMessage<CopiedLog> = /*@__PURE__*/
+  messageDesc(file_meridian_policy_v1_policy, 8);
 
 /**
  * Settings of the cluster; absent fields keep their defaults.
@@ -294,7 +414,7 @@ export type Settings = Message<"meridian.policy.v1.Settings"> & {
  * Use `create(SettingsSchema)` to create a new message.
  */
 export const SettingsSchema: GenMessage<Settings> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 7);
+  messageDesc(file_meridian_policy_v1_policy, 9);
 
 /**
  * Settings of the repositories at and below a prefix. Each absent field is that of the next shorter prefix which has one.
@@ -330,7 +450,7 @@ export type RepositorySettings = Message<"meridian.policy.v1.RepositorySettings"
  * Use `create(RepositorySettingsSchema)` to create a new message.
  */
 export const RepositorySettingsSchema: GenMessage<RepositorySettings> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 8);
+  messageDesc(file_meridian_policy_v1_policy, 10);
 
 /**
  * Which sites keep the bytes; those that are not named get everything.
@@ -358,7 +478,7 @@ export type Placement = Message<"meridian.policy.v1.Placement"> & {
  * Use `create(PlacementSchema)` to create a new message.
  */
 export const PlacementSchema: GenMessage<Placement> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 9);
+  messageDesc(file_meridian_policy_v1_policy, 11);
 
 /**
  * When a push of a manifest is answered.
@@ -379,7 +499,7 @@ export type Durability = Message<"meridian.policy.v1.Durability"> & {
  * Use `create(DurabilitySchema)` to create a new message.
  */
 export const DurabilitySchema: GenMessage<Durability> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 10);
+  messageDesc(file_meridian_policy_v1_policy, 12);
 
 /**
  * Who decides about writes of tags.
@@ -421,7 +541,7 @@ export type TagWrites = Message<"meridian.policy.v1.TagWrites"> & {
  * Use `create(TagWritesSchema)` to create a new message.
  */
 export const TagWritesSchema: GenMessage<TagWrites> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 11);
+  messageDesc(file_meridian_policy_v1_policy, 13);
 
 /**
  * @generated from message meridian.policy.v1.Position
@@ -443,7 +563,7 @@ export type Position = Message<"meridian.policy.v1.Position"> & {
  * Use `create(PositionSchema)` to create a new message.
  */
 export const PositionSchema: GenMessage<Position> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 12);
+  messageDesc(file_meridian_policy_v1_policy, 14);
 
 /**
  * @generated from message meridian.policy.v1.TailHello
@@ -472,7 +592,7 @@ export type TailHello = Message<"meridian.policy.v1.TailHello"> & {
  * Use `create(TailHelloSchema)` to create a new message.
  */
 export const TailHelloSchema: GenMessage<TailHello> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 13);
+  messageDesc(file_meridian_policy_v1_policy, 15);
 
 /**
  * A member says what it has fsynced, with a nonce whose echo proves how fresh the answer is.
@@ -496,7 +616,7 @@ export type TailReport = Message<"meridian.policy.v1.TailReport"> & {
  * Use `create(TailReportSchema)` to create a new message.
  */
 export const TailReportSchema: GenMessage<TailReport> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 14);
+  messageDesc(file_meridian_policy_v1_policy, 16);
 
 /**
  * @generated from message meridian.policy.v1.TailRequest
@@ -525,7 +645,7 @@ export type TailRequest = Message<"meridian.policy.v1.TailRequest"> & {
  * Use `create(TailRequestSchema)` to create a new message.
  */
 export const TailRequestSchema: GenMessage<TailRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 15);
+  messageDesc(file_meridian_policy_v1_policy, 17);
 
 /**
  * @generated from message meridian.policy.v1.TailResponse
@@ -561,6 +681,13 @@ export type TailResponse = Message<"meridian.policy.v1.TailResponse"> & {
    * @generated from field: meridian.policy.v1.Position truncate_after = 5;
    */
   truncateAfter?: Position | undefined;
+
+  /**
+   * When set, the site is no member any more and gets no entries: how that came, and in which revision.
+   *
+   * @generated from field: meridian.policy.v1.Exclusion exclusion = 6;
+   */
+  exclusion?: Exclusion | undefined;
 };
 
 /**
@@ -568,7 +695,29 @@ export type TailResponse = Message<"meridian.policy.v1.TailResponse"> & {
  * Use `create(TailResponseSchema)` to create a new message.
  */
 export const TailResponseSchema: GenMessage<TailResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 16);
+  messageDesc(file_meridian_policy_v1_policy, 18);
+
+/**
+ * @generated from message meridian.policy.v1.Exclusion
+ */
+export type Exclusion = Message<"meridian.policy.v1.Exclusion"> & {
+  /**
+   * @generated from field: meridian.policy.v1.MemberState state = 1;
+   */
+  state: MemberState;
+
+  /**
+   * @generated from field: meridian.policy.v1.Position revision = 2;
+   */
+  revision?: Position | undefined;
+};
+
+/**
+ * Describes the message meridian.policy.v1.Exclusion.
+ * Use `create(ExclusionSchema)` to create a new message.
+ */
+export const ExclusionSchema: GenMessage<Exclusion> = /*@__PURE__*/
+  messageDesc(file_meridian_policy_v1_policy, 19);
 
 /**
  * @generated from message meridian.policy.v1.ProposeRequest
@@ -585,7 +734,7 @@ export type ProposeRequest = Message<"meridian.policy.v1.ProposeRequest"> & {
  * Use `create(ProposeRequestSchema)` to create a new message.
  */
 export const ProposeRequestSchema: GenMessage<ProposeRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 17);
+  messageDesc(file_meridian_policy_v1_policy, 20);
 
 /**
  * @generated from message meridian.policy.v1.ProposeResponse
@@ -611,7 +760,7 @@ export type ProposeResponse = Message<"meridian.policy.v1.ProposeResponse"> & {
  * Use `create(ProposeResponseSchema)` to create a new message.
  */
 export const ProposeResponseSchema: GenMessage<ProposeResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_policy_v1_policy, 18);
+  messageDesc(file_meridian_policy_v1_policy, 21);
 
 /**
  * @generated from enum meridian.policy.v1.Role
@@ -652,6 +801,55 @@ export type Role = (typeof Role)[keyof typeof Role] | UnknownEnum;
  */
 export const RoleSchema: GenEnum<Role> = /*@__PURE__*/
   enumDesc(file_meridian_policy_v1_policy, 0);
+
+/**
+ * @generated from enum meridian.policy.v1.MemberState
+ */
+export const MemberState = {
+  /**
+   * A member, as ACTIVE.
+   *
+   * @generated from enum value: MEMBER_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * @generated from enum value: MEMBER_STATE_ACTIVE = 1;
+   */
+  ACTIVE: 1,
+
+  /**
+   * A member that takes no new pushes, and whose bytes and records go to the others.
+   *
+   * @generated from enum value: MEMBER_STATE_DRAINING = 2;
+   */
+  DRAINING: 2,
+
+  /**
+   * No member any more: it left in good order.
+   *
+   * @generated from enum value: MEMBER_STATE_REMOVED = 3;
+   */
+  REMOVED: 3,
+
+  /**
+   * No member any more: it was lost. Its logs are refused.
+   *
+   * @generated from enum value: MEMBER_STATE_EXPELLED = 4;
+   */
+  EXPELLED: 4,
+} as const;
+
+/**
+ * @generated from enum meridian.policy.v1.MemberState
+ */
+export type MemberState = (typeof MemberState)[keyof typeof MemberState] | UnknownEnum;
+
+/**
+ * Describes the enum meridian.policy.v1.MemberState.
+ */
+export const MemberStateSchema: GenEnum<MemberState> = /*@__PURE__*/
+  enumDesc(file_meridian_policy_v1_policy, 1);
 
 /**
  * @generated from service meridian.policy.v1.PolicyLogService

@@ -6,13 +6,15 @@
 
 import type { GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { CopiedLog } from "../../policy/v1/policy_pb.ts";
+import { file_meridian_policy_v1_policy } from "../../policy/v1/policy_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file meridian/replication/v1/replication.proto.
  */
 export const file_meridian_replication_v1_replication: GenFile = /*@__PURE__*/
-  fileDesc("CiltZXJpZGlhbi9yZXBsaWNhdGlvbi92MS9yZXBsaWNhdGlvbi5wcm90bxIXbWVyaWRpYW4ucmVwbGljYXRpb24udjEiMwoNUHJlZmVyUmVxdWVzdBISCgpyZXBvc2l0b3J5GAEgASgJEg4KBmRpZ2VzdBgCIAEoCSIQCg5QcmVmZXJSZXNwb25zZSIlCg9Qcm9ncmVzc1JlcXVlc3QSEgoKcmVwb3NpdG9yeRgBIAEoCSJ9ChBQcm9ncmVzc1Jlc3BvbnNlEjQKBWxpbmtzGAEgAygLMiUubWVyaWRpYW4ucmVwbGljYXRpb24udjEuTGlua1Byb2dyZXNzEhAKCGhvbWVsZXNzGAIgASgEEhAKCHBvaXNvbmVkGAMgAygJEg8KB3NjYW5uZWQYBCABKAgirwEKDExpbmtQcm9ncmVzcxIMCgRmcm9tGAEgASgJEg0KBWJsb2JzGAIgASgEEg0KBWJ5dGVzGAMgASgEEhAKCGZldGNoaW5nGAQgASgEEhgKEGJ5dGVzX3Blcl9zZWNvbmQYBSABKAQSEQoJb2xkZXN0X21zGAYgASgEEgwKBG9wZW4YByABKAgSDwoHcmVjb3JkcxgIIAEoBBIVCg1yZWNvcmRfbGFnX21zGAkgASgEIi4KDk1heUhvbGRSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIMCgRzaXRlGAIgASgJIjYKD01heUhvbGRSZXNwb25zZRIPCgdhbGxvd2VkGAEgASgIEhIKCnJlc3RyaWN0ZWQYAiABKAgyrgIKElJlcGxpY2F0aW9uU2VydmljZRJZCgZQcmVmZXISJi5tZXJpZGlhbi5yZXBsaWNhdGlvbi52MS5QcmVmZXJSZXF1ZXN0GicubWVyaWRpYW4ucmVwbGljYXRpb24udjEuUHJlZmVyUmVzcG9uc2USXwoIUHJvZ3Jlc3MSKC5tZXJpZGlhbi5yZXBsaWNhdGlvbi52MS5Qcm9ncmVzc1JlcXVlc3QaKS5tZXJpZGlhbi5yZXBsaWNhdGlvbi52MS5Qcm9ncmVzc1Jlc3BvbnNlElwKB01heUhvbGQSJy5tZXJpZGlhbi5yZXBsaWNhdGlvbi52MS5NYXlIb2xkUmVxdWVzdBooLm1lcmlkaWFuLnJlcGxpY2F0aW9uLnYxLk1heUhvbGRSZXNwb25zZWIGcHJvdG8z");
+  fileDesc("CiltZXJpZGlhbi9yZXBsaWNhdGlvbi92MS9yZXBsaWNhdGlvbi5wcm90bxIXbWVyaWRpYW4ucmVwbGljYXRpb24udjEiMwoNUHJlZmVyUmVxdWVzdBISCgpyZXBvc2l0b3J5GAEgASgJEg4KBmRpZ2VzdBgCIAEoCSIQCg5QcmVmZXJSZXNwb25zZSIlCg9Qcm9ncmVzc1JlcXVlc3QSEgoKcmVwb3NpdG9yeRgBIAEoCSKNAQoQUHJvZ3Jlc3NSZXNwb25zZRI0CgVsaW5rcxgBIAMoCzIlLm1lcmlkaWFuLnJlcGxpY2F0aW9uLnYxLkxpbmtQcm9ncmVzcxIQCghob21lbGVzcxgCIAEoBBIQCghwb2lzb25lZBgDIAMoCRIPCgdzY2FubmVkGAQgASgIEg4KBmpvaW5lZBgFIAEoCCLeAQoMTGlua1Byb2dyZXNzEgwKBGZyb20YASABKAkSDQoFYmxvYnMYAiABKAQSDQoFYnl0ZXMYAyABKAQSEAoIZmV0Y2hpbmcYBCABKAQSGAoQYnl0ZXNfcGVyX3NlY29uZBgFIAEoBBIRCglvbGRlc3RfbXMYBiABKAQSDAoEb3BlbhgHIAEoCBIPCgdyZWNvcmRzGAggASgEEhUKDXJlY29yZF9sYWdfbXMYCSABKAQSLQoGY29waWVkGAogASgLMh0ubWVyaWRpYW4ucG9saWN5LnYxLkNvcGllZExvZyIOCgxEcmFpblJlcXVlc3QiXAoNRHJhaW5SZXNwb25zZRINCgVibG9icxgBIAEoBBINCgVieXRlcxgCIAEoBBIMCgRoZWFkGAMgASgEEg4KBmNvcGllZBgFIAEoBBIPCgdkaWdlc3RzGAQgAygJIi4KDk1heUhvbGRSZXF1ZXN0Eg4KBmRpZ2VzdBgBIAEoCRIMCgRzaXRlGAIgASgJIjYKD01heUhvbGRSZXNwb25zZRIPCgdhbGxvd2VkGAEgASgIEhIKCnJlc3RyaWN0ZWQYAiABKAgyhgMKElJlcGxpY2F0aW9uU2VydmljZRJZCgZQcmVmZXISJi5tZXJpZGlhbi5yZXBsaWNhdGlvbi52MS5QcmVmZXJSZXF1ZXN0GicubWVyaWRpYW4ucmVwbGljYXRpb24udjEuUHJlZmVyUmVzcG9uc2USXwoIUHJvZ3Jlc3MSKC5tZXJpZGlhbi5yZXBsaWNhdGlvbi52MS5Qcm9ncmVzc1JlcXVlc3QaKS5tZXJpZGlhbi5yZXBsaWNhdGlvbi52MS5Qcm9ncmVzc1Jlc3BvbnNlElwKB01heUhvbGQSJy5tZXJpZGlhbi5yZXBsaWNhdGlvbi52MS5NYXlIb2xkUmVxdWVzdBooLm1lcmlkaWFuLnJlcGxpY2F0aW9uLnYxLk1heUhvbGRSZXNwb25zZRJWCgVEcmFpbhIlLm1lcmlkaWFuLnJlcGxpY2F0aW9uLnYxLkRyYWluUmVxdWVzdBomLm1lcmlkaWFuLnJlcGxpY2F0aW9uLnYxLkRyYWluUmVzcG9uc2ViBnByb3RvMw", [file_meridian_policy_v1_policy]);
 
 /**
  * @generated from message meridian.replication.v1.PreferRequest
@@ -101,6 +103,13 @@ export type ProgressResponse = Message<"meridian.replication.v1.ProgressResponse
    * @generated from field: bool scanned = 4;
    */
   scanned: boolean;
+
+  /**
+   * True once the logs of all members that could be reached were copied and folded up to where they were then.
+   *
+   * @generated from field: bool joined = 5;
+   */
+  joined: boolean;
 };
 
 /**
@@ -170,6 +179,13 @@ export type LinkProgress = Message<"meridian.replication.v1.LinkProgress"> & {
    * @generated from field: uint64 record_lag_ms = 9;
    */
   recordLagMs: bigint;
+
+  /**
+   * Up to where that site's log is copied; absent when nothing of it is.
+   *
+   * @generated from field: meridian.policy.v1.CopiedLog copied = 10;
+   */
+  copied?: CopiedLog | undefined;
 };
 
 /**
@@ -178,6 +194,64 @@ export type LinkProgress = Message<"meridian.replication.v1.LinkProgress"> & {
  */
 export const LinkProgressSchema: GenMessage<LinkProgress> = /*@__PURE__*/
   messageDesc(file_meridian_replication_v1_replication, 4);
+
+/**
+ * @generated from message meridian.replication.v1.DrainRequest
+ */
+export type DrainRequest = Message<"meridian.replication.v1.DrainRequest"> & {
+};
+
+/**
+ * Describes the message meridian.replication.v1.DrainRequest.
+ * Use `create(DrainRequestSchema)` to create a new message.
+ */
+export const DrainRequestSchema: GenMessage<DrainRequest> = /*@__PURE__*/
+  messageDesc(file_meridian_replication_v1_replication, 5);
+
+/**
+ * What would be lost with this site now.
+ *
+ * @generated from message meridian.replication.v1.DrainResponse
+ */
+export type DrainResponse = Message<"meridian.replication.v1.DrainResponse"> & {
+  /**
+   * Blobs of which only this site, or sites that drain too, have a copy, and their bytes.
+   *
+   * @generated from field: uint64 blobs = 1;
+   */
+  blobs: bigint;
+
+  /**
+   * @generated from field: uint64 bytes = 2;
+   */
+  bytes: bigint;
+
+  /**
+   * Where this site's log ends, and up to where a member that stays has fsynced it.
+   *
+   * @generated from field: uint64 head = 3;
+   */
+  head: bigint;
+
+  /**
+   * @generated from field: uint64 copied = 5;
+   */
+  copied: bigint;
+
+  /**
+   * Some of these blobs, for the operator; at most 20.
+   *
+   * @generated from field: repeated string digests = 4;
+   */
+  digests: string[];
+};
+
+/**
+ * Describes the message meridian.replication.v1.DrainResponse.
+ * Use `create(DrainResponseSchema)` to create a new message.
+ */
+export const DrainResponseSchema: GenMessage<DrainResponse> = /*@__PURE__*/
+  messageDesc(file_meridian_replication_v1_replication, 6);
 
 /**
  * @generated from message meridian.replication.v1.MayHoldRequest
@@ -199,7 +273,7 @@ export type MayHoldRequest = Message<"meridian.replication.v1.MayHoldRequest"> &
  * Use `create(MayHoldRequestSchema)` to create a new message.
  */
 export const MayHoldRequestSchema: GenMessage<MayHoldRequest> = /*@__PURE__*/
-  messageDesc(file_meridian_replication_v1_replication, 5);
+  messageDesc(file_meridian_replication_v1_replication, 7);
 
 /**
  * @generated from message meridian.replication.v1.MayHoldResponse
@@ -223,7 +297,7 @@ export type MayHoldResponse = Message<"meridian.replication.v1.MayHoldResponse">
  * Use `create(MayHoldResponseSchema)` to create a new message.
  */
 export const MayHoldResponseSchema: GenMessage<MayHoldResponse> = /*@__PURE__*/
-  messageDesc(file_meridian_replication_v1_replication, 6);
+  messageDesc(file_meridian_replication_v1_replication, 8);
 
 /**
  * The replicator. Prefer and Progress are for every member, MayHold for its own site.
@@ -256,6 +330,14 @@ export const ReplicationService: GenService<{
     methodKind: "unary";
     input: typeof MayHoldRequestSchema;
     output: typeof MayHoldResponseSchema;
+  },
+  /**
+   * @generated from rpc meridian.replication.v1.ReplicationService.Drain
+   */
+  drain: {
+    methodKind: "unary";
+    input: typeof DrainRequestSchema;
+    output: typeof DrainResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_meridian_replication_v1_replication, 0);
