@@ -174,6 +174,18 @@ test("what is under way is not called a difference", async () => {
   await until(() => hasAll(us, image), "us has it");
 });
 
+test("what could not be fetched yet, and is tried again, is under way too", async () => {
+  const [eu, us] = [cluster.site("eu"), cluster.site("us")];
+  us.broken = true;
+  const image = imageAt(eu, "resting", [80]);
+  await push(eu, "team/resting", image);
+  await until(() => us.replicator.status().wanted.resting >= 3, "us has failed to fetch it");
+  const comparison = await compare(eu, "us");
+  assert.deepEqual([told(comparison), comparison.underWay > 0n], [[], true]);
+  us.broken = false;
+  await until(() => hasAll(us, image), "us has it");
+});
+
 test("records that another member answered with are ahead of the logs, and no difference", async () => {
   const [eu, us] = [cluster.site("eu"), cluster.site("us")];
   const change: Change = { kind: "repository", repository: "team/ahead", who: "test" };

@@ -72,7 +72,8 @@ export class Inventory {
       return {
         expected: repository !== "",
         held: held.has(digest),
-        underWay: state === "ready" || state === "fetching" || state === "landed",
+        // What rests after a failure is tried again, for ever: its site knows that it lacks it.
+        underWay: state !== undefined && state !== "homeless" && state !== "poisoned",
         recorded: this.#recordedAt(digest).length > 0,
         repository,
         size: BigInt(view?.size ?? 0),

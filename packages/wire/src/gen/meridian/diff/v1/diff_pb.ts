@@ -390,7 +390,7 @@ export type Holding = Message<"meridian.diff.v1.Holding"> & {
   held: boolean;
 
   /**
-   * It is waiting to be fetched, or is being fetched.
+   * It is waiting to be fetched, also after a failure, or is being fetched.
    *
    * @generated from field: bool under_way = 3;
    */
