@@ -186,6 +186,18 @@ test("what could not be fetched yet, and is tried again, is under way too", asyn
   await until(() => hasAll(us, image), "us has it");
 });
 
+test("bytes of an upload that no manifest has named are no difference", async () => {
+  const [eu, us] = [cluster.site("eu"), cluster.site("us")];
+  const blob = eu.store("uploaded alone");
+  await commit(eu, [
+    { kind: "blob-at-node", ...blob, node: eu.node, state: "present" },
+    { kind: "link", repository: "team/alone", ...blob },
+  ]);
+  await until(() => us.blobs.has(blob.digest), "us has fetched it");
+  us.blobs.delete(blob.digest);
+  assert.deepEqual(told(await compare(eu, "us")), []);
+});
+
 test("records that another member answered with are ahead of the logs, and no difference", async () => {
   const [eu, us] = [cluster.site("eu"), cluster.site("us")];
   const change: Change = { kind: "repository", repository: "team/ahead", who: "test" };

@@ -7,7 +7,7 @@ import type { WantedBlobs } from "../wanted-blobs.ts";
 
 /** What {@link Inventory} needs. */
 export interface InventoryOptions {
-  readonly catalog: Pick<Catalog, "repositoriesOf" | "holders" | "blob" | "manifest">;
+  readonly catalog: Pick<Catalog, "repositoriesOf" | "holders" | "blob" | "manifest" | "collectable">;
   readonly peers: Peers;
   readonly settings: Pick<PlacementSettings, "of">;
   readonly wanted: Pick<WantedBlobs, "get">;
@@ -105,12 +105,16 @@ export class Inventory {
     return catalog.holders(digest).filter((node) => parseNodeName(node)?.site === peers.topology.site);
   }
 
-  /** A repository that shows it and that all of the sites keep; undefined when there is none. */
+  /** A repository that needs it, for a link alone is no reason, and that all of the sites keep; undefined when there is none. */
   #keptBy(digest: Digest, sites: readonly string[]): string | undefined {
     const { catalog, settings } = this.#options;
     return catalog
       .repositoriesOf(digest, MAX_REPOSITORIES)
-      .find((repository) => sites.every((site) => placementAt(settings.of(repository), site) === "eager"));
+      .find(
+        (repository) =>
+          sites.every((site) => placementAt(settings.of(repository), site) === "eager") &&
+          !catalog.collectable.isLone(repository, digest),
+      );
   }
 
   #nodes(): readonly ProcessAddress[] {
