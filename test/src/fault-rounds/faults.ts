@@ -30,7 +30,7 @@ export async function injectFault(
   if (dice < 60) return await cutLink(cluster, random);
   if (dice < 75) return await delayLink(cluster, random);
   if (dice < 90 || disk === undefined) return await skewClock(cluster, random);
-  return disk.fill();
+  return disk.fill(cluster);
 }
 
 /** Of any service, nats-server too; the supervisor starts it again. */
@@ -104,7 +104,7 @@ export class SmallDisk implements Disposable {
   }
 
   /** Leaves nothing free, by a file that has nothing to do with Meridian. */
-  fill(): InjectedFault {
+  fill(cluster: DevProcess): InjectedFault {
     const file = openSync(join(this.#folder, FILL), "a");
     try {
       while (statfsSync(this.#folder).bavail > 0)
@@ -114,7 +114,15 @@ export class SmallDisk implements Disposable {
     } finally {
       closeSync(file);
     }
-    const heal = async (): Promise<void> => rmSync(join(this.#folder, FILL), { force: true });
+    const heal = async (): Promise<void> => {
+      rmSync(join(this.#folder, FILL), { force: true });
+      // As its operator must: until then it leaves writes of streams that met the full disk unanswered.
+      const processes = cluster.run.sites.find(({ name }) => name === this.#site)?.processes ?? [];
+      const servers = processes.filter(({ service }) => service === "nats-server");
+      for (const { name } of servers) {
+        await command(cluster, { command: "process-kill", process: `${this.#site}/${name}`, hold: false });
+      }
+    };
     return { what: `disk of ${this.#site} full`, heal };
   }
 

@@ -23,6 +23,7 @@ import { hasNews, NewsSender } from "./news-sender.ts";
 import { publish } from "./publish.ts";
 import { StoredMessages } from "./stored-messages.ts";
 import { tailStream } from "./tail-stream.ts";
+import type { UnansweredWrites } from "./unanswered-writes.ts";
 import type { WriterSession } from "./writer-session.ts";
 
 /** One stream of the site's JetStream, over whatever connection there is. */
@@ -33,6 +34,7 @@ export class NatsLog implements EventLog {
   readonly #timers: Timers;
   readonly #session: WriterSession | undefined;
   readonly #news: NewsSender | undefined;
+  readonly #unanswered: UnansweredWrites;
   /** The life that the caller opened; appends to another one are refused. */
   #incarnation: Incarnation;
   /** The life that the server spoke of last. */
@@ -49,6 +51,7 @@ export class NatsLog implements EventLog {
     timers: Timers;
     durableAcks: boolean;
     session: WriterSession | undefined;
+    unanswered: UnansweredWrites;
   }) {
     this.stream = options.stream;
     this.durableAcks = options.durableAcks;
@@ -56,6 +59,7 @@ export class NatsLog implements EventLog {
     this.#link = options.link;
     this.#timers = options.timers;
     this.#session = options.session;
+    this.#unanswered = options.unanswered;
     this.#news = hasNews(options.stream) ? new NewsSender(options.stream, options.timers) : undefined;
   }
 
@@ -158,10 +162,14 @@ export class NatsLog implements EventLog {
         tell(expected + 1);
       }
       const sequence = await publish(live, { stream, subject: entry.subject, payload: entry.payload, headers });
+      this.#unanswered.answered(stream);
       if (!isCopy(stream)) {
         tell(sequence);
       }
       return sequence;
+    } catch (error) {
+      this.#unanswered.failed(stream, error);
+      throw error;
     } finally {
       this.#news?.settled();
     }

@@ -11,6 +11,7 @@ import { NatsLink } from "./nats-link.ts";
 import { NatsLog } from "./nats-log.ts";
 import { StoredMessages } from "./stored-messages.ts";
 import { type StreamFacts, streamConfig } from "./stream-config.ts";
+import { UnansweredWrites } from "./unanswered-writes.ts";
 import { WriterSession } from "./writer-session.ts";
 
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -34,12 +35,14 @@ class NatsLogs implements EventLogs {
   readonly #options: NatsLogsOptions;
   readonly #timers: Timers;
   readonly #logs = new Map<string, NatsLog>();
+  readonly #unanswered: UnansweredWrites;
 
   constructor(link: NatsLink, options: NatsLogsOptions, timers: Timers) {
     this.#link = link;
     this.#options = options;
     this.#timers = timers;
     this.bulletin = new NatsBulletin(link);
+    this.#unanswered = new UnansweredWrites(options.clock);
   }
 
   async open(stream: string, options: OpenOptions = {}): Promise<EventLog> {
@@ -53,7 +56,8 @@ class NatsLogs implements EventLogs {
     const { site, log, durableAcks = false } = this.#options;
     const sessions = options.sessions ?? stream === `META_${site}`;
     const session = sessions ? new WriterSession(this.#options, log) : undefined;
-    const opened = new NatsLog({ stream, incarnation, link: this.#link, timers: this.#timers, durableAcks, session });
+    const parts = { link: this.#link, timers: this.#timers, durableAcks, session, unanswered: this.#unanswered };
+    const opened = new NatsLog({ stream, incarnation, ...parts });
     this.#logs.set(stream, opened);
     return opened;
   }
@@ -139,6 +143,7 @@ class NatsLogs implements EventLogs {
     } catch (error) {
       throw asContentError(error);
     }
+    this.#unanswered.check();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

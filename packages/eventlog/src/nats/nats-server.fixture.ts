@@ -41,8 +41,9 @@ export class NatsServer implements LogServer {
     this.#folder = folder;
   }
 
-  static async start(binary: string): Promise<NatsServer> {
-    const server = new NatsServer(binary, await mkdtemp(join(tmpdir(), "meridian-eventlog-nats-")));
+  /** `folder`: made by the caller, and removed with the server; one of its own when absent. */
+  static async start(binary: string, folder?: string): Promise<NatsServer> {
+    const server = new NatsServer(binary, folder ?? (await mkdtemp(join(tmpdir(), "meridian-eventlog-nats-"))));
     await server.#start();
     return server;
   }

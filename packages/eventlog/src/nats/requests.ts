@@ -7,6 +7,9 @@ const LOOK_EVERY_MS = TIMEOUT_MS / 2;
 /** NATS's status of a message that nobody listens for. */
 const NO_RESPONDERS = 503;
 
+/** No answer came in time, although the connection was there. */
+export class UnansweredError extends Error {}
+
 interface Waiting {
   readonly resolve: (answer: Msg) => void;
   readonly reject: (error: Error) => void;
@@ -85,7 +88,7 @@ export class Requests {
       // The first look may come at once.
       if (this.#looked - since > TIMEOUT_MS / LOOK_EVERY_MS) {
         this.#waiting.delete(reply);
-        reject(new Error(`no answer within ${TIMEOUT_MS} ms`));
+        reject(new UnansweredError(`no answer within ${TIMEOUT_MS} ms`));
       }
     }
     if (this.#waiting.size === 0) {
