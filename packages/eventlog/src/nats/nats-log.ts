@@ -168,7 +168,7 @@ export class NatsLog implements EventLog {
       }
       return sequence;
     } catch (error) {
-      this.#unanswered.failed(stream, error);
+      this.#unanswered.failed(stream, live, error);
       throw error;
     } finally {
       this.#news?.settled();

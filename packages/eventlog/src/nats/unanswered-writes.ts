@@ -5,6 +5,14 @@ import { UnansweredError } from "./requests.ts";
 /** Who has something to write tries again sooner than this: then the stream takes writes, or does not yet. */
 const BELIEVED_MS = 15_000;
 
+interface Silence {
+  readonly last: object;
+  /** How many one after the other brought no answer to a write. */
+  readonly connections: number;
+  /** Monotonic, of the last one. */
+  readonly at: number;
+}
+
 /**
  * Streams whose writes nats-server leaves without an answer while it answers everything else. It does so for ever
  * once a write of the stream's store failed, as on a full disk, until it is started again (server/filestore.go, werr);
@@ -12,34 +20,36 @@ const BELIEVED_MS = 15_000;
  */
 export class UnansweredWrites {
   readonly #clock: Clock;
-  /** By stream: the monotonic time of the last write that nobody answered, with none answered since. */
-  readonly #since = new Map<string, number>();
+  readonly #silent = new Map<string, Silence>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
   answered(stream: string): void {
-    if (this.#since.size > 0) this.#since.delete(stream);
+    if (this.#silent.size > 0) this.#silent.delete(stream);
   }
 
-  failed(stream: string, error: unknown): void {
+  /** `connection`: over which it was sent. One that was made since was answered: the server is not merely hung. */
+  failed(stream: string, connection: object, error: unknown): void {
     const cause = error instanceof Error ? error.cause : undefined;
-    if (cause instanceof UnansweredError) this.#since.set(stream, this.#clock.monotonic());
+    if (!(cause instanceof UnansweredError)) return;
+    const known = this.#silent.get(stream);
+    const connections = known === undefined ? 1 : known.connections + Number(known.last !== connection);
+    this.#silent.set(stream, { last: connection, connections, at: this.#clock.monotonic() });
   }
 
-  /** @throws ContentError `unavailable`, with what to do, when a write of some stream got no answer lately. */
+  /** @throws ContentError `unavailable`, with what to do, when writes of some stream got no answer lately. */
   check(): void {
     const now = this.#clock.monotonic();
-    for (const [stream, since] of this.#since) {
-      if (now - since > BELIEVED_MS) this.#since.delete(stream);
+    for (const [stream, { at, connections }] of this.#silent) {
+      if (now - at > BELIEVED_MS) {
+        this.#silent.delete(stream);
+      } else if (connections > 1) {
+        const advice = "when its disk was full or failed (its log says), free the disk and start nats-server again";
+        const message = `nats-server leaves writes of ${stream} unanswered: ${advice}`;
+        throw new ContentError(ContentErrorKind.unavailable, message);
+      }
     }
-    const [stream] = this.#since.keys();
-    if (stream === undefined) return;
-    const advice = "when its disk was full or failed (its log says), free the disk and start nats-server again";
-    throw new ContentError(
-      ContentErrorKind.unavailable,
-      `nats-server leaves writes of ${stream} unanswered: ${advice}`,
-    );
   }
 }
