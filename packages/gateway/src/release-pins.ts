@@ -1,12 +1,13 @@
 import type { Catalog } from "@meridian/catalog";
-import type { Peers, Topology } from "@meridian/cluster";
+import type { Peers, ProcessAddress, Topology } from "@meridian/cluster";
 import type { Digest } from "@meridian/oci";
 import type { Logger } from "@meridian/runtime";
 import { collectionV1 } from "@meridian/wire";
 
 /**
- * Ends what clients were told of a digest at every gateway of this site, for a client deletes it: else its link would be
- * written again. A gateway that cannot be told may do so. Never rejects.
+ * Ends what clients were told of a digest at every gateway of every site, for a client deletes it: else its link would be
+ * written again, and a deletion at one site would not hold where another one was asked for the digest before. A gateway
+ * that cannot be told within a second may do so. Never rejects.
  */
 export type ReleasePins = (repository: string, digest: Digest) => Promise<void>;
 
@@ -21,13 +22,19 @@ export function createReleasePins(options: {
   const { topology, peers, catalog, log } = options;
   return async (repository, digest) => {
     catalog.pins.unpin(repository, digest);
-    const others = peers.processes("gateway", topology.site).filter(({ process }) => process !== topology.process);
+    const isHere = ({ site, process }: ProcessAddress): boolean =>
+      site === topology.site && process === topology.process;
+    const others = peers.processes("gateway").filter((address) => !isHere(address));
     const told = others.map((address) =>
       peers
         .client(collectionV1.ConfirmService, address)
         .release({ repository, digest }, { timeoutMs: TIMEOUT_MS })
-        .catch((error: unknown) => log.debug("a gateway keeps its pins", { gateway: address.process, error })),
+        .catch((error: unknown) => log.debug("a gateway keeps its pins", { ...nameOf(address), error })),
     );
     await Promise.all(told);
   };
+}
+
+function nameOf({ site, process }: ProcessAddress): { site: string; gateway: string } {
+  return { site, gateway: process };
 }

@@ -237,10 +237,11 @@ export async function startGateway(config: GatewayConfig, deps: GatewayDeps): Pr
     site: deps.topology.site,
   });
   deps.rpc.register(collectionV1.ConfirmService, createConfirmService({ ...deps, manifests }), {
-    allow: ({ site, service }, method) =>
-      method === "confirm"
-        ? deps.topology.sites.includes(site) && (service === "replicator" || service === "site")
-        : site === deps.topology.site && (service === "gateway" || service === "site"),
+    allow: ({ site, service }, method) => {
+      const asker = method === "confirm" ? "replicator" : "gateway";
+      const isNear = method === "confirmHere" ? site === deps.topology.site : deps.topology.sites.includes(site);
+      return isNear && (service === asker || service === "site");
+    },
   });
   const isMember = ({ site }: { readonly site: string }): boolean => deps.topology.sites.includes(site);
   deps.rpc.register(siteV1.TagHomeService, tagHome.service, { allow: isMember });

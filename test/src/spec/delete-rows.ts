@@ -159,6 +159,16 @@ export const deleteRows: readonly Row[] = [
   },
   {
     section: "end-10",
+    must: "a deleted blob is 404 also where a HEAD had found it before",
+    async run(lab) {
+      const digest = await lab.pushBlob(randomBytes(40));
+      expect(await lab.head(`/blobs/${digest}`), 200);
+      expect(await lab.write("DELETE", `/blobs/${digest}`), 202);
+      expect(await lab.head(`/blobs/${digest}`), 404);
+    },
+  },
+  {
+    section: "end-10",
     must: "a blob deleted in one repository stays in the other",
     async run(lab) {
       const digest = await lab.pushBlob(randomBytes(40));
