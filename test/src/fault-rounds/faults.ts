@@ -4,6 +4,7 @@ import { join } from "node:path";
 import type { DevProcess } from "../harness/dev-process.ts";
 import type { Seeded } from "../harness/seeded.ts";
 import { command, SITES } from "../harness/site-control.ts";
+import { until } from "../harness/until.ts";
 
 /** Something broken on purpose: what, and how it is put right. */
 export interface InjectedFault {
@@ -67,13 +68,19 @@ async function delayLink(cluster: DevProcess, random: Seeded): Promise<InjectedF
 }
 
 async function skewClock(cluster: DevProcess, random: Seeded): Promise<InjectedFault> {
-  const site = random.pick(SITES);
+  const running = cluster.run.sites.filter(({ state }) => state === "running").map(({ name }) => name);
+  const site = random.pick(running.length === 0 ? SITES : running);
   const offsetMs = random.integer(-MAX_SKEW_MS, MAX_SKEW_MS + 1);
-  await command(cluster, { command: "clock-skew", site, offsetMs });
-  return {
-    what: `clock of ${site} ${offsetMs} ms off`,
-    heal: () => command(cluster, { command: "clock-skew", site, offsetMs: 0 }),
-  };
+  await setClock(cluster, site, offsetMs);
+  return { what: `clock of ${site} ${offsetMs} ms off`, heal: () => setClock(cluster, site, 0) };
+}
+
+/** A process that was killed a moment ago cannot be told before it is back. */
+async function setClock(cluster: DevProcess, site: string, offsetMs: number): Promise<void> {
+  await until(`the clock of ${site} is set`, async () => {
+    await command(cluster, { command: "clock-skew", site, offsetMs });
+    return true;
+  });
 }
 
 /** The folder of one site on a disk of its own, small enough to be filled. */
