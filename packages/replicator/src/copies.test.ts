@@ -16,6 +16,7 @@ import {
 import { openEmbeddedLogs } from "@meridian/eventlog";
 import { createMemoryStore } from "@meridian/keyvalue";
 import { ContentError, type Digest, digestOf, parseDigest } from "@meridian/oci";
+import type { SitePlacement } from "@meridian/policy";
 import { createRpcServer } from "@meridian/rpc";
 import { createSystemClock, systemRandom, systemTimers } from "@meridian/runtime";
 import type { blobV1, nodeV1 } from "@meridian/wire";
@@ -89,7 +90,7 @@ interface Site extends AsyncDisposable {
 }
 
 /** A site of blob nodes in memory, its catalog, and what settles its copies; another site's node is the last. */
-async function startSite(count: number): Promise<Site> {
+async function startSite(count: number, placement: SitePlacement = "eager"): Promise<Site> {
   await using open = new AsyncDisposableStack();
   const nodes = new Map<string, TestNode>();
   let processes: ProcessAddress[] = [];
@@ -142,7 +143,7 @@ async function startSite(count: number): Promise<Site> {
     retryMaxMs: 200,
   });
   const rpc = open.use(createRpcServer({ log: silent, timers: systemTimers }));
-  const copies = open.use(startCopies({ ...parts, config, catalog, peers, monitor, rpc }));
+  const copies = open.use(startCopies({ ...parts, config, catalog, peers, monitor, placement: () => placement, rpc }));
   const owned = open.move();
   let pushed = 0;
   return {
@@ -200,6 +201,20 @@ describe("copies inside a site", () => {
     const moved = digests.filter((digest) => ownersAmong(digest, ["eu/n1", "eu/n2", "eu/n3"]).includes("eu/n3"));
     assert.ok(moved.length > 0);
     assert.deepEqual([site.copies.progress.copied, site.copies.progress.removed], [moved.length, moved.length]);
+  });
+
+  test("are not made of what only other sites hold where the site is lazy, whoever looks through everything", async () => {
+    await using site = await startSite(2, "lazy");
+    const [a, , far] = site.nodes as [TestNode, TestNode, TestNode];
+    const distant = await site.push(() => [far]);
+    const pulled = await site.push(() => [a, far]);
+    site.copies.askNodes();
+    await until(() => settled(site, pulled, ["eu/n1", "eu/n2"]), "what was pulled here is settled");
+    await until(() => !site.copies.progress.scanning && site.copies.progress.waiting === 0, "all was looked through");
+    assert.deepEqual(
+      distant.flatMap((digest) => site.at(digest)),
+      [],
+    );
   });
 
   test("are made again when a file or a whole disk is gone, from the twin or from another site", async () => {

@@ -9,6 +9,7 @@ import {
   type SiteMonitor,
 } from "@meridian/cluster";
 import type { Digest } from "@meridian/oci";
+import type { SitePlacement } from "@meridian/policy";
 import type { RpcServer } from "@meridian/rpc";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 import { nodeV1 } from "@meridian/wire";
@@ -23,6 +24,8 @@ export interface CopiesOptions {
   readonly catalog: Catalog;
   readonly peers: Peers;
   readonly monitor: SiteMonitor;
+  /** What this site keeps of a repository. */
+  readonly placement: (repository: string) => SitePlacement;
   /** CopyService is registered here. */
   readonly rpc: Pick<RpcServer, "register">;
   readonly clock: Clock;

@@ -2,6 +2,7 @@ import type { GenService, GenServiceMethods } from "@bufbuild/protobuf/codegenv2
 import type { Catalog, Change } from "@meridian/catalog";
 import { type NodeWatch, orderHolders, type Peers, parseNodeName, type SiteMonitor } from "@meridian/cluster";
 import { ContentError, type Digest } from "@meridian/oci";
+import type { SitePlacement } from "@meridian/policy";
 import type { ServiceClient } from "@meridian/rpc";
 import type { Clock, Logger, Timers } from "@meridian/runtime";
 import { blobV1, nodeV1 } from "@meridian/wire";
@@ -17,6 +18,8 @@ export interface CopySettlerOptions {
   readonly lost: LostNodes;
   /** Nodes that are to keep each blob, now. */
   readonly copies: () => number;
+  /** What this site keeps of a repository. */
+  readonly placement: (repository: string) => SitePlacement;
   /** Blobs worked on at once. */
   readonly atOnce: number;
   readonly bytesPerSecond: number;
@@ -40,6 +43,8 @@ export interface CopyProgress {
 const CONTROL_TIMEOUT_MS = 5_000;
 /** Unlinked blobs that are remembered; what is forgotten is found by the next scan when it is linked. */
 const MAX_UNLINKED = 100_000;
+/** Beyond so many repositories that show a blob, what fetches for the site alone decides whether it is to come. */
+const MAX_REPOSITORIES = 100;
 const NOTHING: CopyPlan = { owners: [], sources: [], missing: [], surplus: [] };
 
 /**
@@ -136,6 +141,7 @@ export class CopySettler implements AsyncDisposable {
     }
     const recorded = catalog.holders(digest).filter((node) => parseNodeName(node)?.site === peers.topology.site);
     const holders = [...new Set([...recorded, ...(this.#found.get(digest) ?? [])])];
+    if (holders.length === 0 && !this.#isKept(digest)) return NOTHING;
     return planCopies({
       digest,
       copies: copies(),
@@ -144,6 +150,12 @@ export class CopySettler implements AsyncDisposable {
       away: lost.away,
       lost: lost.lost,
     });
+  }
+
+  /** Whether the site is to have the blob although it has none: a lazy one waits until somebody pulls there. */
+  #isKept(digest: Digest): boolean {
+    const { catalog, placement } = this.#options;
+    return catalog.repositoriesOf(digest, MAX_REPOSITORIES).some((repository) => placement(repository) === "eager");
   }
 
   #fill(): void {

@@ -69,7 +69,7 @@ export async function startReplicatorWork(
   );
   const published = ({ digest }: { digest: Digest }): void => tracker.arrived(digest);
   const publisher = starting.use(new PresencePublisher({ catalog, clock, timers, log, published }));
-  const copies = starting.use(startCopies({ ...deps, rpc: services, log, config }));
+  const copies = starting.use(startCopies({ ...deps, placement, rpc: services, log, config }));
   const { watch } = copies;
   if (deps.collection !== undefined)
     starting.use(
